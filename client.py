@@ -1,0 +1,8 @@
+"""Talk to a pyzdb server at a prompt: the arguments are those of `python client.py --help`."""
+
+import sys
+
+from pyzdb.cli.shell import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""Run Python source inside a pyzdb server: the arguments are those of `python exec_client.py --help`."""
+
+import sys
+
+from pyzdb.cli.execute import main
+
+if __name__ == "__main__":
+    sys.exit(main())

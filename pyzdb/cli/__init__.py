@@ -1,0 +1,83 @@
+"""The command line: one module for each command, and what they share.
+
+Each command is a `main(arguments, prog)` that returns the exit status: 0 when all went well, 1 when
+the work failed (one line on standard error says why), 2 when the arguments are wrong, and 3 when a
+server gave up because its disk did.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from pyzdb.errors import PyzdbError, SyncFailed
+
+# Exit statuses, beside argparse's own 2 for wrong arguments. What a shell reports for a command that
+# Ctrl-C ended is 128 and the number of the signal.
+OK = 0
+FAILED = 1
+DISK_FAILED = 3
+INTERRUPTED = 130
+
+Arguments = Sequence[str] | None
+
+
+def parser_of(description: str | None, prog: str | None) -> argparse.ArgumentParser:
+    """Return a parser whose help is a module's docstring as it was written."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        # A shortened option would stop working on the day that a second one begins like it.
+        allow_abbrev=False,
+    )
+
+
+def configure_logging(verbosity: int) -> None:
+    """Log to standard error: warnings, with 1 what happens as well, with 2 every detail."""
+    levels = {0: logging.WARNING, 1: logging.INFO}
+    logging.basicConfig(
+        level=levels.get(verbosity, logging.DEBUG),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def run(work: Callable[[], int]) -> int:
+    """Do a command's work and return its exit status, whatever becomes of it.
+
+    What the package and the system say went wrong is one line on standard error. A reader of the
+    output that left (`| head`) and a Ctrl-C end the command without a word.
+    """
+    try:
+        return work()
+    except BrokenPipeError:
+        # Python writes what is left in its buffer when it exits: that must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except SyncFailed as error:
+        return fail(error, DISK_FAILED)
+    except (PyzdbError, OSError) as error:
+        return fail(error)
+
+
+def fail(message: object, status: int = FAILED) -> int:
+    """Say in one line on standard error why the command failed, and return its exit status."""
+    print(f"pyzdb: {one_line(message)}", file=sys.stderr)
+    return status
+
+
+def one_line(message: object) -> str:
+    """Return the text of a message without its line breaks."""
+    return " ".join(str(message).split())
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add -v, which every command that logs has."""
+    parser.add_argument(
+        "-v", "--verbose", action="count", default=0, help="log what happens; -vv: every detail"
+    )

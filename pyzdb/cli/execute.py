@@ -1,0 +1,68 @@
+"""Run Python source inside a server, where `db` is the tree itself.
+
+What the source prints is shown, and so is the traceback when it fails. What it changes through `db`
+is one step of the history, which is undone when it fails. The server must have been started with
+--exec, on loopback addresses; without, it refuses.
+
+On a terminal each statement is sent when it is complete; source from a pipe is sent as a whole.
+"""
+
+from __future__ import annotations
+
+import codeop
+import sys
+
+from pyzdb.cli import OK, Arguments, fail, parser_of, run
+from pyzdb.cli.prompt import text_of
+from pyzdb.cli.terminal import CONTINUATION, PROMPT, is_terminal, terminal_lines
+from pyzdb.client import DEFAULT_URI, Connection, client
+from pyzdb.errors import ExecRefused, PyzdbError
+
+
+def main(arguments: Arguments = None, prog: str | None = None) -> int:
+    """Send source to a server until there is no more, and return the exit status."""
+    parser = parser_of(__doc__, prog)
+    parser.add_argument(
+        "uri", nargs="?", default=DEFAULT_URI, help="the server (default: %(default)s)"
+    )
+    given = parser.parse_args(arguments)
+    return run(lambda: _execute(given.uri))
+
+
+def _execute(uri: str) -> int:
+    _, connection = client(uri)
+    with connection:
+        try:
+            if is_terminal():
+                _statements(connection)
+            else:
+                _show(connection.exec(sys.stdin.read()))
+        except ExecRefused as error:
+            return fail(error)
+    return OK
+
+
+def _statements(connection: Connection) -> None:
+    read_line = terminal_lines("exec-history")
+    lines: list[str] = []
+    while True:
+        try:
+            lines.append(read_line(CONTINUATION if lines else PROMPT))
+            source = "\n".join(lines)
+            if codeop.compile_command(source, "<exec>", "single") is None:
+                continue
+            if source.strip():
+                _show(connection.exec(source))
+        except EOFError:
+            return
+        except KeyboardInterrupt:
+            pass
+        except ExecRefused:
+            raise
+        except (PyzdbError, SyntaxError, ValueError, OverflowError) as error:
+            print(text_of(error), file=sys.stderr)
+        lines.clear()
+
+
+def _show(printed: str) -> None:
+    print(printed, end="" if printed.endswith("\n") or not printed else "\n", flush=True)

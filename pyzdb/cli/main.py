@@ -1,0 +1,38 @@
+"""One tree of dicts and lists in a server, read and written with Python syntax.
+
+commands:
+  serve    start a server (also: python server.py)
+  shell    talk to a server at a prompt (also: python client.py)
+  exec     run Python source inside a server that allows it (also: python exec_client.py)
+  check    check the files of a database, and repair them
+
+`pyzdb COMMAND --help` tells the arguments of a command.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+
+import pyzdb
+from pyzdb.cli import Arguments, parser_of
+
+# Each command's module is imported only when it is used: a prompt needs no server.
+COMMANDS = {
+    "serve": "pyzdb.cli.serve",
+    "shell": "pyzdb.cli.shell",
+    "exec": "pyzdb.cli.execute",
+    "check": "pyzdb.cli.check",
+}
+
+
+def main(arguments: Arguments = None, prog: str = "pyzdb") -> int:
+    """Run the command that the first argument names, and return the exit status."""
+    parser = parser_of(__doc__, prog)
+    parser.add_argument("--version", action="version", version=f"pyzdb {pyzdb.__version__}")
+    parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what the command takes")
+    options = parser.parse_args(arguments)
+    command = importlib.import_module(COMMANDS[options.command])
+    status: int = command.main(options.arguments, f"{prog} {options.command}")
+    return status

@@ -1,0 +1,131 @@
+"""Talk to a server in Python: type db['x'] = 3 and db['x'], and see what is there.
+
+`db` is the tree in the server, `connection` the way to it. A path shows its value. A line is
+Python, run here, by you: import what you need. On a terminal, Tab completes keys, Ctrl-C stops a
+query that waits, and Ctrl-D leaves; lines of a pipe are run one after another, and the exit status
+is 1 when one of them failed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from pyzdb.cli import (
+    FAILED,
+    OK,
+    Arguments,
+    add_verbose,
+    configure_logging,
+    parser_of,
+    run,
+)
+from pyzdb.cli.prompt import Kind, Prompt
+from pyzdb.cli.terminal import (
+    CONTINUATION,
+    PROMPT,
+    ReadLine,
+    is_terminal,
+    plain_lines,
+    terminal_lines,
+)
+from pyzdb.client import DEFAULT_TIMEOUT, DEFAULT_URI, client
+
+# A query is answered at once or something is wrong: after so many seconds the user is told what.
+PATIENCE = 1.0
+
+# Seconds that a completion waits for its keys: a list that comes later is in the way of the typing.
+COMPLETION_TIMEOUT = 1.0
+
+# What a query may wait for, by the reasons that a connection gives.
+REASONS = {
+    "silent": "no answer from {uri}; still trying",
+    "locked": "another client holds the lock; waiting",
+    "saving": "the server is saving; waiting",
+}
+
+
+def main(arguments: Arguments = None, prog: str | None = None) -> int:
+    """Answer line after line until there are no more, and return the exit status."""
+    parser = parser_of(__doc__, prog)
+    parser.add_argument(
+        "write_uri",
+        nargs="?",
+        default=DEFAULT_URI,
+        help="where to read and write (default: %(default)s)",
+    )
+    parser.add_argument("read_uri", nargs="?", help="where to read (default: at the first address)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=DEFAULT_TIMEOUT,
+        metavar="SECONDS",
+        help="how long a query tries to reach its server (default: %(default)s)",
+    )
+    add_verbose(parser)
+    given = parser.parse_args(arguments)
+    configure_logging(given.verbose)
+    return run(lambda: _talk(given.write_uri, given.read_uri, given.timeout))
+
+
+def _talk(write_uri: str, read_uri: str | None, timeout: float) -> int:
+    db, connection = client(write_uri, read_uri, timeout=timeout)
+    with connection:
+        notice = Notice(write_uri)
+        connection.on_wait = notice
+        prompt = Prompt({"db": db, "connection": connection})
+        if not is_terminal():
+            return converse(prompt, plain_lines, notice)
+        keys, completing = client(write_uri, read_uri, timeout=COMPLETION_TIMEOUT)
+        with completing:
+            converse(prompt, terminal_lines("history", keys), notice)
+        return OK
+
+
+class Notice:
+    """Says on standard error what a query waits for, once a query and reason."""
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri
+        self._said: set[str] = set()
+
+    def __call__(self, reason: str, seconds: float) -> None:
+        """Be told by the connection that a query has waited for so many seconds."""
+        if seconds >= PATIENCE and reason not in self._said:
+            self._said.add(reason)
+            text = REASONS[reason].format(uri=self.uri)
+            print(f"{text} (Ctrl-C stops waiting)", file=sys.stderr, flush=True)
+
+    def next(self) -> None:
+        """Begin a new query."""
+        self._said.clear()
+
+
+def converse(prompt: Prompt, read_line: ReadLine, notice: Notice) -> int:
+    """Read lines and show what comes of them until there are no more.
+
+    Returns the exit status: 1 when a line failed.
+    """
+    status = OK
+    text = PROMPT
+    while True:
+        try:
+            line = read_line(text)
+        except KeyboardInterrupt:
+            prompt.reset()
+            text = PROMPT
+            continue
+        except EOFError:
+            return status
+        notice.next()
+        try:
+            kind, answer = prompt.feed(line)
+        except KeyboardInterrupt:
+            prompt.reset()
+            kind = Kind.ERROR
+            answer = "stopped waiting; what was sent may still be done"
+        text = CONTINUATION if kind is Kind.MORE else PROMPT
+        if kind is Kind.VALUE:
+            print(answer, flush=True)
+        elif kind is Kind.ERROR:
+            print(answer, file=sys.stderr, flush=True)
+            status = FAILED

@@ -1,0 +1,89 @@
+"""Where the lines come from: prompt_toolkit on a terminal, plain lines from anything else.
+
+On a terminal there are a history that is kept between runs, and completion of keys with Tab. From a
+pipe or a file the lines are read as they are, and no prompt is written: the output holds the
+answers and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prompt_toolkit.completion import Completer
+    from prompt_toolkit.history import History
+
+    from pyzdb.proxy import Proxy
+
+PROMPT = "> "
+CONTINUATION = ". "
+
+# Reads one line after a prompt. EOFError: no more lines. KeyboardInterrupt: Ctrl-C.
+ReadLine = Callable[[str], str]
+
+
+def is_terminal() -> bool:
+    """Tell whether both ends of the conversation are a person's terminal."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def plain_lines(prompt: str) -> str:
+    """Read a line of standard input and show no prompt."""
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\r\n")
+
+
+def terminal_lines(history_name: str, db: Proxy | None = None) -> ReadLine:
+    """Return a reader of a terminal with a history of its own and, with a db, its keys on Tab."""
+    from prompt_toolkit import PromptSession
+
+    session: PromptSession[str] = PromptSession(
+        history=_history(history_name),
+        completer=None if db is None else _completer(db),
+        complete_while_typing=False,
+        complete_in_thread=True,
+    )
+    return session.prompt
+
+
+def state_folder() -> Path:
+    """Return the folder for what a program keeps between runs, by the XDG base directory rules."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "pyzdb"
+
+
+def _history(name: str) -> History:
+    from prompt_toolkit.history import FileHistory, InMemoryHistory
+
+    file = state_folder() / name
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # What was typed may hold what others should not read.
+        file.touch(mode=0o600)
+    except OSError:
+        # A home that cannot be written to is no reason to refuse a prompt.
+        return InMemoryHistory()
+    return FileHistory(str(file))
+
+
+def _completer(db: Proxy) -> Completer:
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
+
+    from pyzdb.cli.completion import completions, path_at_end
+
+    class KeyCompleter(Completer):
+        def get_completions(
+            self, document: Document, complete_event: CompleteEvent
+        ) -> Iterable[Completion]:
+            path = path_at_end(document.text_before_cursor)
+            if path is not None:
+                for text in completions(db, path):
+                    yield Completion(text, start_position=-len(path.part))
+
+    return KeyCompleter()

@@ -1,0 +1,8 @@
+"""Start a pyzdb server: the arguments are those of `python server.py --help`."""
+
+import sys
+
+from pyzdb.cli.serve import main
+
+if __name__ == "__main__":
+    sys.exit(main())
