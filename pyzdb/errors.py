@@ -1,0 +1,249 @@
+"""What can go wrong, as one tree of exceptions.
+
+    PyzdbError
+    ├── EncodingError (TypeError)        a value cannot be carried; nothing was sent
+    ├── MessageError                     the other side sent no message of the protocol
+    ├── QueryError                       a command failed on the data; the tree is unchanged
+    │   ├── PathKeyError (KeyError)
+    │   ├── PathIndexError (IndexError)
+    │   ├── PathTypeError (TypeError)
+    │   ├── PathValueError (ValueError)
+    │   ├── OperationNotAllowed (AttributeError)   the function is not on the allow-list
+    │   └── OperationError               any other fault of an operation
+    ├── HistoryError                     nothing to undo, or nothing to redo
+    ├── ReadOnlyError                    a write was sent to a read-only server
+    ├── LockError                        the lock is not, or no longer, held
+    ├── OutcomeUnknown                   a repeated request that the server has forgotten
+    ├── FileRefused                      a File that the server may not take
+    ├── ExecRefused                      exec is off
+    ├── StorageError
+    │   ├── StorageFull                  no room on the disk; nothing changed
+    │   ├── SyncFailed                   a write or sync failed; the server ends
+    │   ├── CorruptFile                  damage, with the file and the offset
+    │   ├── FileInUse                    another server holds the file
+    │   └── SnapshotFailed               a save failed; the file before it is whole
+    ├── ServerTimeout (TimeoutError)     an address did not answer
+    └── ConnectionClosed                 a closed connection was used
+
+EncodingError, QueryError and HistoryError are the caller's fault; MessageError is the
+peer's; the rest is the state of the server. An error crosses the wire under its class
+name, and a name is looked up in one table, never as an attribute.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = [
+    "ConnectionClosed",
+    "CorruptFile",
+    "EncodingError",
+    "ExecRefused",
+    "FileInUse",
+    "FileRefused",
+    "HistoryError",
+    "LockError",
+    "MessageError",
+    "OperationError",
+    "OperationNotAllowed",
+    "OutcomeUnknown",
+    "PathIndexError",
+    "PathKeyError",
+    "PathTypeError",
+    "PathValueError",
+    "PyzdbError",
+    "QueryError",
+    "ReadOnlyError",
+    "ServerTimeout",
+    "SnapshotFailed",
+    "StorageError",
+    "StorageFull",
+    "SyncFailed",
+    "from_wire",
+    "path_text",
+    "to_wire",
+]
+
+Path = tuple[Any, ...]
+
+PATH_KEY_LENGTH = 60
+"""Characters of one key that an error shows; a longer key is cut."""
+
+
+def path_text(path: Path) -> str:
+    """Write a path as the user would type it: ``db['l'][4]``."""
+    parts = []
+    for key in path:
+        if isinstance(key, slice):
+            ends = ["" if end is None else repr(end) for end in (key.start, key.stop)]
+            text = ":".join(ends) + ("" if key.step is None else f":{key.step!r}")
+        else:
+            text = repr(key)
+        if len(text) > PATH_KEY_LENGTH:
+            text = text[: PATH_KEY_LENGTH - 3] + "..."
+        parts.append(f"[{text}]")
+    return "db" + "".join(parts)
+
+
+class PyzdbError(Exception):
+    """The root of every error that pyzdb raises of its own."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class _PathError(PyzdbError):
+    """An error at one place of the tree: ``path`` is a tuple of keys."""
+
+    def __init__(self, message: str = "", path: Path = (), command: int | None = None) -> None:
+        super().__init__(message)
+        self.path = tuple(path)
+        self.command = command
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (type(self), (self.args[0], self.path, self.command))
+
+
+class EncodingError(_PathError, TypeError):
+    """A value cannot be carried: ``path`` leads to the bad part; nothing was sent."""
+
+
+class MessageError(PyzdbError):
+    """The other side sent something that is no message of the protocol."""
+
+
+class QueryError(_PathError):
+    """A command failed on the data at ``path``; ``command`` is its number in a batch."""
+
+
+class PathKeyError(QueryError, KeyError):
+    """The key is not there."""
+
+    __str__ = PyzdbError.__str__
+
+
+class PathIndexError(QueryError, IndexError):
+    """The index is outside the list."""
+
+
+class PathTypeError(QueryError, TypeError):
+    """The operation does not fit the type that is there."""
+
+
+class PathValueError(QueryError, ValueError):
+    """The operation does not fit the value that is there."""
+
+
+class OperationNotAllowed(QueryError, AttributeError):
+    """The function is not on the allow-list for the type that is there."""
+
+    def __init__(self, message: str = "", path: Path = (), command: int | None = None) -> None:
+        QueryError.__init__(self, message, path, command)
+
+
+class OperationError(QueryError):
+    """Any other fault of an operation: overflow, division by zero, a result too large."""
+
+
+class HistoryError(PyzdbError):
+    """There is nothing to undo, or nothing to redo."""
+
+
+class ReadOnlyError(PyzdbError):
+    """A write was sent to a read-only server."""
+
+
+class LockError(PyzdbError):
+    """The lock is not held by the one who used it, or no longer."""
+
+
+class OutcomeUnknown(PyzdbError):
+    """The server has forgotten whether this repeated request was done."""
+
+
+class FileRefused(PyzdbError):
+    """The server may not take this file."""
+
+
+class ExecRefused(PyzdbError):
+    """The server does not run code of its clients."""
+
+
+class StorageError(PyzdbError):
+    """The root of what can go wrong with the files of a database."""
+
+
+class StorageFull(StorageError):
+    """There is no room for the write; nothing changed, and it works again when there is."""
+
+
+class SyncFailed(StorageError):
+    """A write or sync to the disk failed: what is durable is unknown, so the server ends."""
+
+
+class CorruptFile(StorageError):
+    """A file is damaged at ``offset`` (bytes)."""
+
+    def __init__(self, message: str = "", filename: str = "", offset: int = 0) -> None:
+        super().__init__(message)
+        self.filename = filename
+        self.offset = offset
+
+
+class FileInUse(StorageError):
+    """Another server holds the database file."""
+
+
+class SnapshotFailed(StorageError):
+    """A save failed; the saved file before it and the journal are whole."""
+
+
+class ServerTimeout(PyzdbError, TimeoutError):
+    """An address did not answer within the timeout."""
+
+
+class ConnectionClosed(PyzdbError):
+    """The connection was used after it was closed."""
+
+
+def _tree(root: type[PyzdbError]) -> dict[str, type[PyzdbError]]:
+    found = {root.__name__: root}
+    for child in root.__subclasses__():
+        found.update(_tree(child))
+    return found
+
+
+_BY_NAME = {name: kind for name, kind in _tree(PyzdbError).items() if name in __all__}
+
+
+def to_wire(error: BaseException) -> dict[str, Any]:
+    """Turn an error into ``{"type", "message", "path", "command"}``; an unknown class travels
+    as OperationError. The path is a list of keys, still to be encoded."""
+    name = type(error).__name__
+    if _BY_NAME.get(name) is not type(error):
+        return {
+            "type": "OperationError",
+            "message": f"{name}: {error}",
+            "path": [],
+            "command": None,
+        }
+    return {
+        "type": name,
+        "message": str(error),
+        "path": list(getattr(error, "path", ())),
+        "command": getattr(error, "command", None),
+    }
+
+
+def from_wire(wire: dict[str, Any]) -> PyzdbError:
+    """Make the error again that ``to_wire`` described; an unknown name gives OperationError."""
+    kind = _BY_NAME.get(str(wire.get("type")), OperationError)
+    message = str(wire.get("message", ""))
+    if issubclass(kind, _PathError):
+        command = wire.get("command")
+        return kind(
+            message,
+            tuple(wire.get("path") or ()),
+            command if isinstance(command, int) else None,
+        )
+    return kind(message)
