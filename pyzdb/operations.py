@@ -1,0 +1,548 @@
+"""What can be done to a stored value: one table, ``(type, function) -> Operation``.
+
+The table is the allow-list. A function that is not in it does not exist, whatever Python has
+under that name; nothing is ever looked up as an attribute. There are three kinds:
+
+- READ: ``call(value, *args, **kwargs)`` returns the result and changes nothing.
+- WRITE: ``call(container, *args, **kwargs)`` changes nothing either; it returns the result
+  and the pairs of edits (edits.py) that will do the work and take it back. All that can go
+  wrong goes wrong before the first edit.
+- REPLACE: ``call(value, *args)`` returns the value that takes the place of this one, for the
+  in-place operators of values that are no containers: ``db['x'] += 1``.
+
+Each raises what Python raises. Results have limits, since a short message can ask for a huge
+one: ``'x' * 10**12``.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from pyzdb import edits
+from pyzdb.edits import Pair
+from pyzdb.values import Custom, File
+
+MAX_ITEMS = 10_000_000
+"""Items or characters that an operation may make: enough for any page of data, and far less
+than the memory of a server."""
+
+MAX_BITS = 1_000_000
+"""Bits of an integer that an operation may make: more take seconds to compute or to write."""
+
+
+class Kind(Enum):
+    """What an operation does to the tree."""
+
+    READ = "read"
+    WRITE = "write"
+    REPLACE = "replace"
+
+
+class Operation(NamedTuple):
+    """One line of the table. ``stored``: the result is made of nothing but what is stored."""
+
+    kind: Kind
+    call: Callable[..., Any]
+    stored: bool = False
+
+
+Planned = tuple[Any, list[Pair]]
+"""The result of a write, and the edits still to be done."""
+
+
+def _limit(size: int, most: int = MAX_ITEMS) -> None:
+    if size > most:
+        raise OverflowError(f"the result would be too large: {size:,} (the limit is {most:,})")
+
+
+# --- containers: reads ---------------------------------------------------------------------
+
+
+def _items(value: dict[Any, Any]) -> list[list[Any]]:
+    return [[key, item] for key, item in value.items()]
+
+
+def _copy(value: Any) -> Any:
+    return value
+
+
+def _subscript(value: Any, key: Any) -> Any:
+    return value[key]
+
+
+# --- dict: writes --------------------------------------------------------------------------
+
+
+def _storable(key: Any) -> None:
+    if type(key) is slice:
+        raise TypeError("a slice cannot be stored")
+
+
+def _dict_set(value: dict[Any, Any], key: Any, item: Any) -> Planned:
+    _storable(key)
+    return None, [edits.put(value, key, item)]
+
+
+def _dict_delete(value: dict[Any, Any], key: Any) -> Planned:
+    if key not in value:
+        raise KeyError(key)
+    return None, [edits.drop(value, key)]
+
+
+def _dict_clear(value: dict[Any, Any]) -> Planned:
+    # Each key is dropped from the end, so that undoing adds them in their order.
+    pairs = [(("add", key, item, None), ("drop", key)) for key, item in reversed(value.items())]
+    return None, pairs
+
+
+_MISSING: Any = object()
+
+
+def _dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Planned:
+    if key in value:
+        return value[key], [edits.drop(value, key)]
+    if default is _MISSING:
+        raise KeyError(key)
+    return default, []
+
+
+def _dict_popitem(value: dict[Any, Any]) -> Planned:
+    if not value:
+        raise KeyError("popitem(): dictionary is empty")
+    key = next(reversed(value))
+    return (key, value[key]), [edits.drop(value, key)]
+
+
+def _dict_setdefault(value: dict[Any, Any], key: Any, default: Any = None, /) -> Planned:
+    _storable(key)
+    if key in value:
+        return value[key], []
+    return default, [edits.put(value, key, default)]
+
+
+def _dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Planned:
+    new = dict(other, **named)
+    for key in new:
+        _storable(key)
+    return None, [edits.put(value, key, item) for key, item in new.items()]
+
+
+def _dict_ior(value: dict[Any, Any], other: Any, /) -> Planned:
+    return _dict_update(value, other)
+
+
+# --- list: writes --------------------------------------------------------------------------
+
+
+def _place(value: list[Any], index: Any, what: str) -> int:
+    place = operator.index(index)
+    if place < 0:
+        place += len(value)
+    if not 0 <= place < len(value):
+        raise IndexError(f"{what} index out of range")
+    return place
+
+
+def _list_set(value: list[Any], key: Any, item: Any) -> Planned:
+    if type(key) is not slice:
+        if type(key) is not int:
+            _refuse_index(key)
+        place = _place(value, key, "list assignment")
+        return None, [edits.replace(value, place, item)]
+    new = list(item)
+    start, stop, step = key.indices(len(value))
+    if step == 1:
+        return None, [edits.splice(value, start, max(0, stop - start), new)]
+    places = range(start, stop, step)
+    if len(places) != len(new):
+        raise ValueError(
+            f"attempt to assign sequence of size {len(new)} to extended slice of size {len(places)}"
+        )
+    return None, [edits.replace(value, place, one) for place, one in zip(places, new, strict=True)]
+
+
+def _refuse_index(key: Any) -> None:
+    if type(key) is not bool:
+        kind = type(key).__name__
+        raise TypeError(f"list indices must be integers or slices, not {kind}")
+
+
+def _list_delete(value: list[Any], key: Any) -> Planned:
+    if type(key) is not slice:
+        if type(key) is not int:
+            _refuse_index(key)
+        return None, [edits.splice(value, _place(value, key, "list assignment"), 1, ())]
+    start, stop, step = key.indices(len(value))
+    if step == 1:
+        return None, [edits.splice(value, start, max(0, stop - start), ())]
+    kept = list(value)
+    del kept[key]
+    return None, [edits.splice(value, 0, len(value), kept)]
+
+
+def _list_append(value: list[Any], item: Any, /) -> Planned:
+    return None, [edits.splice(value, len(value), 0, (item,))]
+
+
+def _list_clear(value: list[Any]) -> Planned:
+    return None, [edits.splice(value, 0, len(value), ())]
+
+
+def _list_extend(value: list[Any], items: Iterable[Any], /) -> Planned:
+    return None, [edits.splice(value, len(value), 0, items)]
+
+
+def _list_insert(value: list[Any], index: Any, item: Any, /) -> Planned:
+    place = slice(operator.index(index), None).indices(len(value))[0]
+    return None, [edits.splice(value, place, 0, (item,))]
+
+
+def _list_pop(value: list[Any], index: Any = -1, /) -> Planned:
+    if not value:
+        raise IndexError("pop from empty list")
+    place = _place(value, index, "pop")
+    return value[place], [edits.splice(value, place, 1, ())]
+
+
+def _list_remove(value: list[Any], item: Any, /) -> Planned:
+    if item not in value:
+        raise ValueError("list.remove(x): x not in list")
+    return None, [edits.splice(value, value.index(item), 1, ())]
+
+
+def _list_reverse(value: list[Any]) -> Planned:
+    return None, [edits.REVERSE]
+
+
+def _list_sort(value: list[Any], *, key: None = None, reverse: bool = False) -> Planned:
+    if key is not None:
+        raise TypeError("sort() takes no key here: a function cannot be sent")
+    return None, [edits.splice(value, 0, len(value), sorted(value, reverse=bool(reverse)))]
+
+
+def _list_imul(value: list[Any], times: Any, /) -> Planned:
+    if type(times) not in (int, bool):
+        kind = type(times).__name__
+        raise TypeError(f"can't multiply sequence by non-int of type {kind!r}")
+    if times <= 0:
+        return _list_clear(value)
+    _limit(len(value) * times)
+    # Two places of the tree never share a container.
+    more = [own(item) for _ in range(times - 1) for item in value]
+    return None, [edits.splice(value, len(value), 0, more)]
+
+
+def own(value: Any) -> Any:
+    """A copy of a value in which no container is shared with the value."""
+    if type(value) is dict:
+        return {key: own(item) for key, item in value.items()}
+    if type(value) is list:
+        return [own(item) for item in value]
+    return value
+
+
+# --- operators -----------------------------------------------------------------------------
+
+
+def _size(value: Any) -> int:
+    return len(value) if isinstance(value, str | bytes | list | tuple) else 0
+
+
+def _mul(left: Any, right: Any) -> Any:
+    if isinstance(left, int) and isinstance(right, int):
+        _limit(left.bit_length() + right.bit_length(), MAX_BITS)
+    for value, times in ((left, right), (right, left)):
+        if isinstance(times, int):
+            _limit(_size(value) * max(0, times))
+    return left * right
+
+
+def _pow(left: Any, right: Any, modulus: Any = None) -> Any:
+    if isinstance(left, int) and isinstance(right, int) and right > 0 and modulus is None:
+        _limit(left.bit_length() * right, MAX_BITS)
+    result = pow(left, right, modulus)
+    if isinstance(result, complex):
+        raise ValueError("the result is no real number")
+    return result
+
+
+def _lshift(left: Any, right: Any) -> Any:
+    if isinstance(left, int) and isinstance(right, int) and left:
+        _limit(left.bit_length() + max(0, right), MAX_BITS)
+    return left << right
+
+
+_COMPARISONS: dict[str, Callable[..., Any]] = {
+    "__eq__": operator.eq,
+    "__ne__": operator.ne,
+    "__lt__": operator.lt,
+    "__le__": operator.le,
+    "__gt__": operator.gt,
+    "__ge__": operator.ge,
+    "__bool__": bool,
+}
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": operator.add,
+    "sub": operator.sub,
+    "mul": _mul,
+    "truediv": operator.truediv,
+    "floordiv": operator.floordiv,
+    "mod": operator.mod,
+    "pow": _pow,
+}
+
+_BITWISE: dict[str, Callable[..., Any]] = {
+    "and": operator.and_,
+    "or": operator.or_,
+    "xor": operator.xor,
+    "lshift": _lshift,
+    "rshift": operator.rshift,
+}
+
+_UNARY: dict[str, Callable[..., Any]] = {
+    "__neg__": operator.neg,
+    "__pos__": operator.pos,
+    "__abs__": abs,
+    "__round__": round,
+    "__int__": int,
+    "__float__": float,
+    "__divmod__": divmod,
+}
+
+_SEQUENCE: dict[str, Callable[..., Any]] = {
+    "__getitem__": _subscript,
+    "__len__": len,
+    "__iter__": list,
+    "__contains__": operator.contains,
+}
+
+
+def _swapped(call: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda right, left: call(left, right)
+
+
+def _binary(calls: dict[str, Callable[..., Any]]) -> dict[str, Operation]:
+    """``+``, the same with the stored value on the right, and ``+=`` for each operator."""
+    table = {}
+    for name, call in calls.items():
+        table[f"__{name}__"] = Operation(Kind.READ, call)
+        table[f"__r{name}__"] = Operation(Kind.READ, _swapped(call))
+        table[f"__i{name}__"] = Operation(Kind.REPLACE, call)
+    return table
+
+
+def _reads(calls: dict[str, Callable[..., Any]], stored: bool = False) -> dict[str, Operation]:
+    return {name: Operation(Kind.READ, call, stored) for name, call in calls.items()}
+
+
+def _methods(kind: type[Any], names: str) -> dict[str, Operation]:
+    return _reads({name: getattr(kind, name) for name in names.split()})
+
+
+def _writes(calls: dict[str, Callable[..., Planned]]) -> dict[str, Operation]:
+    return {name: Operation(Kind.WRITE, call) for name, call in calls.items()}
+
+
+# --- str: methods whose result can be far larger than what was sent ----------------------------
+
+
+def _padded(method: Callable[..., Any]) -> Callable[..., Any]:
+    def pad(value: Any, width: Any, *more: Any) -> Any:
+        _limit(operator.index(width))
+        return method(value, width, *more)
+
+    return pad
+
+
+def _replace(value: Any, old: Any, new: Any, count: Any = -1, /) -> Any:
+    _limit(len(value) + (value.count(old)) * len(new))
+    return value.replace(old, new, count)
+
+
+def _expandtabs(value: Any, tabsize: Any = 8) -> Any:
+    _limit(len(value) + value.count("\t") * max(0, operator.index(tabsize)))
+    return value.expandtabs(tabsize)
+
+
+def _join(value: Any, items: Any, /) -> Any:
+    parts = list(items)
+    _limit(len(value) * len(parts) + sum(_size(part) for part in parts))
+    return value.join(parts)
+
+
+def _to_bytes(value: int, length: Any = 1, byteorder: Any = "big", *, signed: Any = False) -> bytes:
+    _limit(operator.index(length))
+    return value.to_bytes(length, byteorder, signed=bool(signed))
+
+
+_COMMON = _reads(_COMPARISONS)
+_ADD_MUL = {name: _ARITHMETIC[name] for name in ("add", "mul")}
+
+_DICT = {
+    **_COMMON,
+    **_reads(
+        {
+            "__getitem__": _subscript,
+            "__iter__": list,
+            "__reversed__": lambda value: list(reversed(value)),
+            "keys": list,
+            "values": lambda value: list(value.values()),
+            "items": _items,
+            "get": dict.get,
+            "copy": _copy,
+        },
+        stored=True,
+    ),
+    **_reads(
+        {
+            "__len__": len,
+            "__contains__": operator.contains,
+            "__or__": operator.or_,
+            "__ror__": _swapped(operator.or_),
+        }
+    ),
+    **_writes(
+        {
+            "__setitem__": _dict_set,
+            "__delitem__": _dict_delete,
+            "clear": _dict_clear,
+            "pop": _dict_pop,
+            "popitem": _dict_popitem,
+            "setdefault": _dict_setdefault,
+            "update": _dict_update,
+            "__ior__": _dict_ior,
+        }
+    ),
+}
+
+_LIST = {
+    **_COMMON,
+    **_reads(
+        {
+            "__getitem__": _subscript,
+            "__iter__": list,
+            "__reversed__": lambda value: value[::-1],
+            "copy": _copy,
+        },
+        stored=True,
+    ),
+    **_reads(
+        {
+            "__len__": len,
+            "__contains__": operator.contains,
+            "__add__": operator.add,
+            "__radd__": _swapped(operator.add),
+            "__mul__": _mul,
+            "__rmul__": _mul,
+            "count": list.count,
+            "index": list.index,
+        }
+    ),
+    **_writes(
+        {
+            "__setitem__": _list_set,
+            "__delitem__": _list_delete,
+            "append": _list_append,
+            "clear": _list_clear,
+            "extend": _list_extend,
+            "insert": _list_insert,
+            "pop": _list_pop,
+            "remove": _list_remove,
+            "reverse": _list_reverse,
+            "sort": _list_sort,
+            "__iadd__": _list_extend,
+            "__imul__": _list_imul,
+        }
+    ),
+}
+
+_TEXT = """capitalize casefold count encode endswith find index isalnum isalpha isascii isdecimal
+    isdigit isidentifier islower isnumeric isprintable isspace istitle isupper lower lstrip
+    partition removeprefix removesuffix rfind rindex rpartition rsplit rstrip split splitlines
+    startswith strip swapcase title upper"""
+
+_STR = {
+    **_COMMON,
+    **_reads(_SEQUENCE),
+    **_binary(_ADD_MUL),
+    **_methods(str, _TEXT),
+    **_reads(
+        {
+            "center": _padded(str.center),
+            "ljust": _padded(str.ljust),
+            "rjust": _padded(str.rjust),
+            "zfill": _padded(str.zfill),
+            "replace": _replace,
+            "expandtabs": _expandtabs,
+            "join": _join,
+            "__str__": str,
+        }
+    ),
+}
+
+_BYTES = {
+    **_COMMON,
+    **_reads(_SEQUENCE),
+    **_binary(_ADD_MUL),
+    **_methods(bytes, "count decode endswith find hex index lower split startswith strip upper"),
+}
+
+_NUMBER = {**_COMMON, **_binary(_ARITHMETIC), **_reads(_UNARY)}
+
+_INT = {
+    **_NUMBER,
+    **_binary(_BITWISE),
+    **_methods(int, "as_integer_ratio bit_count bit_length conjugate"),
+    **_reads({"to_bytes": _to_bytes, "__invert__": operator.invert, "__index__": operator.index}),
+}
+
+_SET = {
+    **_COMMON,
+    **_reads({name: _SEQUENCE[name] for name in ("__len__", "__iter__", "__contains__")}),
+    **_binary({name: _BITWISE[name] for name in ("and", "or", "xor")}),
+    **_binary({"sub": operator.sub}),
+}
+
+_SET_METHODS = "difference intersection isdisjoint issubset issuperset symmetric_difference union"
+_TIMES = {name: _ARITHMETIC[name] for name in ("add", "sub")}
+
+TABLE: dict[type[Any], dict[str, Operation]] = {
+    dict: _DICT,
+    list: _LIST,
+    str: _STR,
+    bytes: _BYTES,
+    int: _INT,
+    bool: _INT,
+    float: {
+        **_NUMBER,
+        **_methods(float, "as_integer_ratio conjugate hex is_integer"),
+    },
+    Decimal: {**_NUMBER, **_methods(Decimal, "is_nan is_infinite is_signed normalize quantize")},
+    tuple: {
+        **_COMMON,
+        **_reads(_SEQUENCE),
+        **_binary(_ADD_MUL),
+        **_methods(tuple, "count index"),
+    },
+    set: {**_SET, **_methods(set, _SET_METHODS)},
+    frozenset: {**_SET, **_methods(frozenset, _SET_METHODS)},
+    datetime: {
+        **_COMMON,
+        **_binary(_TIMES),
+        **_methods(datetime, "date isoformat isoweekday time timestamp weekday"),
+    },
+    date: {**_COMMON, **_binary(_TIMES), **_methods(date, "isoformat isoweekday weekday")},
+    time: {**_COMMON, **_methods(time, "isoformat")},
+    timedelta: {**_COMMON, **_binary(_TIMES), **_methods(timedelta, "total_seconds")},
+    UUID: _COMMON,
+    File: _COMMON,
+    Custom: _COMMON,
+    type(None): _COMMON,
+}
