@@ -1,0 +1,1 @@
+"""What a database keeps on the disk: a journal, snapshots, large files; and a twin in memory."""

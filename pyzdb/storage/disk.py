@@ -1,0 +1,162 @@
+"""The calls to the file system, all in one place.
+
+Every file that a database writes goes through a `Disk`, so that a test can put a subclass in
+its place that records each step, fails at one, or ends the process there. Rules:
+
+- A write is whole or it is an error; a short write is continued and so meets the real reason.
+- What is created is readable by its owner only.
+- Errors are the OSError of the system; who calls knows what they mean for the data.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import closing
+from typing import BinaryIO
+
+from pyzdb.errors import StorageError
+
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+
+ZERO_FILL = 1 << 20
+"""Bytes up to which room is made by writing zeros. An append into written blocks changes no
+metadata of the file, so its sync is one write; more than this is left to fallocate, as writing
+a large record twice would cost more than the metadata."""
+
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What the system says when a file cannot grow: the disk, the quota, the limit of a file."""
+
+
+def database_path(filename: str | os.PathLike[str]) -> str:
+    """The real path of a database file: its journal and lock lie beside what a link points to.
+
+    Raises StorageError when its folder does not exist or when it is a folder itself.
+    """
+    path = os.path.realpath(os.fspath(filename))
+    folder = os.path.dirname(path)
+    if not os.path.isdir(folder):
+        raise StorageError(f"{path} cannot be a database: there is no folder {folder}")
+    if os.path.isdir(path):
+        raise StorageError(f"{path} cannot be a database: it is a folder")
+    return path
+
+
+class Disk:
+    """The file system of this machine; file descriptors are ints, paths are str."""
+
+    def create(self, path: str, exclusive: bool = False) -> int:
+        """Open a new, empty file for reading and writing. Raises FileExistsError if exclusive."""
+        how = os.O_EXCL if exclusive else os.O_TRUNC
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | how, FILE_MODE)
+
+    def open(self, path: str, write: bool = False) -> int:
+        """Open a file that exists."""
+        return os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+
+    def close(self, fd: int) -> None:
+        os.close(fd)
+
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        """Write all of ``data`` at ``offset``."""
+        done = os.pwrite(fd, data, offset)
+        while done < len(data):
+            more = os.pwrite(fd, memoryview(data)[done:], offset + done)
+            if more == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            done += more
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """Read at most ``size`` bytes at ``offset``; fewer only at the end of the file."""
+        data = os.pread(fd, size, offset)
+        while 0 < len(data) < size:
+            more = os.pread(fd, size - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+    def allocate(self, fd: int, offset: int, size: int) -> None:
+        """Make certain room at the end of a file; it reads as zeros."""
+        if size <= ZERO_FILL:
+            self.write(fd, bytes(size), offset)
+        else:
+            os.posix_fallocate(fd, offset, size)
+
+    def truncate(self, fd: int, size: int) -> None:
+        os.ftruncate(fd, size)
+
+    def datasync(self, fd: int) -> None:
+        """Return when the content and the length of the file are on the disk."""
+        os.fdatasync(fd)
+
+    def sync(self, fd: int) -> None:
+        """Return when the file is on the disk, its owner, mode and times included."""
+        os.fsync(fd)
+
+    def rename(self, source: str, target: str) -> None:
+        """Put a file in the place of another, at once."""
+        os.replace(source, target)
+
+    def link(self, source: str, target: str) -> None:
+        """Give a file a second name. Raises FileExistsError when the name is taken."""
+        os.link(source, target, follow_symlinks=False)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
+    def make_folder(self, path: str) -> None:
+        os.mkdir(path, FOLDER_MODE)
+
+    def sync_folder(self, path: str) -> None:
+        """Return when the names in a folder are on the disk."""
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self.sync(fd)
+        finally:
+            os.close(fd)
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder, sorted."""
+        return sorted(os.listdir(folder))
+
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
+    def size(self, fd: int) -> int:
+        return os.fstat(fd).st_size
+
+    def identity(self, path: str) -> tuple[int, int, int, int] | None:
+        """What tells a file from another one of the same name; None when there is none."""
+        try:
+            found = os.stat(path)
+        except FileNotFoundError:
+            return None
+        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+    def reader(self, path: str) -> BinaryIO:
+        """A file object to read from the start."""
+        return open(path, "rb")
+
+    def content(self, path: str) -> bytes:
+        """All bytes of a file."""
+        with closing(self.reader(path)) as file:
+            return file.read()
+
+
+def remove(disk: Disk, path: str) -> None:
+    """Remove a file that may be gone already."""
+    try:
+        disk.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def free_name(disk: Disk, path: str) -> str:
+    """``path``, or the first of ``path-2``, ``path-3``... that no file has yet."""
+    number, name = 1, path
+    while disk.exists(name):
+        number += 1
+        name = f"{path}-{number}"
+    return name
