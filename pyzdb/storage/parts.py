@@ -40,7 +40,7 @@ What the rules of reading are:
 - A record that does not check, with no whole record after it that says it had been on the disk,
   is a torn tail: what a crash leaves of a write that nobody was told about. It can be cut.
 - Everything else that does not check is damage: CorruptFile with the file and the offset.
-- FF is no byte of UTF-8, and bodies are UTF-8, so no body can look like a record.
+- The marks are no UTF-8, and the salt is told to nobody, so no body can pass for a record.
 """
 
 from __future__ import annotations

@@ -1,0 +1,261 @@
+"""The journal as it is written: every change of the database, in order.
+
+Rules this module keeps (the bytes are described in `parts`):
+
+- Appended records are held back until `flush`, which is one write and, when every write is to
+  be synced, one sync.
+- Room is made before a change is applied (`reserve`), so an append does not fail for want of
+  room afterwards. When there is none, the file goes back to its length and nothing changed.
+- After a write or sync that failed nothing is known of the disk, so everything is refused.
+- A sync vouches for what was written before it began, and for nothing else.
+- A new part is written aside, synced and renamed, so a part always has its whole header.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from time import monotonic
+from typing import Literal
+
+from pyzdb.errors import StorageError, StorageFull, SyncFailed
+from pyzdb.storage.disk import NO_ROOM, Disk, remove
+from pyzdb.storage.parts import (
+    END,
+    HEADER_SIZE,
+    MAX_BODY,
+    RECORD,
+    Part,
+    encode,
+    part_header,
+    part_name,
+)
+
+Fsync = Literal["always", "everysec", "never"]
+
+ROOM = 256 * 1024
+"""Bytes by which a part grows: a few hundred records of a usual size, so that growing, which
+costs a sync of its own, is rare, and so little that nobody misses it."""
+
+SYNC_INTERVAL = 0.25
+"""Seconds that a write waits for its sync with ``everysec``; as `tick` comes every half second
+at the latest, less than one second is ever at stake."""
+
+SALT_SIZE = 8
+
+
+def aside_name(filename: str) -> str:
+    """Where a new part is written before it gets its name."""
+    return f"{filename}.journal-new"
+
+
+class Journal:
+    """The writing end of a journal. ``size`` is what its records take since the last snapshot
+    (bytes), ``chain`` the checksum that the next part continues."""
+
+    def __init__(self, filename: str, fsync: Fsync, disk: Disk) -> None:
+        self.sequence = 0
+        self.size = 0
+        self._filename = filename
+        self._fsync = fsync
+        self._disk = disk
+        self._fd = -1
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._flushed = 0
+        self._synced = 0
+        self._unsynced_since: float | None = None
+        self._failure: str | None = None
+
+    @property
+    def chain(self) -> int:
+        return self._chain
+
+    @property
+    def is_empty(self) -> bool:
+        """True when the newest part holds no record yet."""
+        return self.sequence < self._first
+
+    def create(self, first: int, previous: int) -> None:
+        """Begin the part whose first record will be ``first``."""
+        fd, seed = self._write_part(first, previous)
+        self._adopt(fd, first, previous, seed)
+
+    def resume(self, part: Part) -> None:
+        """Go on in a part that was read; what is in it is on the disk when this returns."""
+        disk = self._disk
+        fd = disk.open(part.filename, write=True)
+        try:
+            if part.closed or part.torn:
+                disk.truncate(fd, part.end)
+            disk.sync(fd)
+            room = disk.size(fd)
+        except OSError as error:
+            disk.close(fd)
+            raise SyncFailed(f"{part.filename} cannot be synced: {error.strerror}") from error
+        self._fd, self._path, self._first = fd, part.filename, part.first
+        self._seed, self._chain, self._end, self._room = part.seed, part.chain, part.end, room
+        self.sequence = self._flushed = self._synced = part.sequence
+
+    def reserve(self, size: int) -> None:
+        """Make room for one more record with a body of ``size`` bytes.
+
+        Raises StorageFull, and nothing has changed.
+        """
+        self._check()
+        if size > MAX_BODY:
+            raise StorageFull(f"a change of {size} bytes is more than one record can hold")
+        missing = self._end + self._buffered + 2 * HEADER_SIZE + size - self._room
+        if missing <= 0:
+            return
+        grown = max(missing, ROOM)
+        try:
+            self._disk.allocate(self._fd, self._room, grown)
+        except OSError as error:
+            self._run(lambda: self._disk.truncate(self._fd, self._room))
+            if error.errno in NO_ROOM:
+                raise StorageFull(f"no room for {self._path}: {error.strerror}") from error
+            raise self._fail(error) from error
+        if self._fsync == "always":
+            self._run(lambda: self._disk.datasync(self._fd))
+        self._room += grown
+
+    def append(self, body: bytes) -> int:
+        """Add a record to what `flush` will write, and return its sequence."""
+        self._check()
+        self.sequence += 1
+        record, self._chain = encode(
+            RECORD, body, self.sequence, self._synced, self._chain, self._seed
+        )
+        self._buffer.append(record)
+        self._buffered += len(record)
+        self.size += len(record)
+        return self.sequence
+
+    def flush(self) -> None:
+        """Write what was appended, and sync it as the policy says. Raises SyncFailed."""
+        self._check()
+        if self._buffer:
+            data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+            self._run(lambda: self._disk.write(self._fd, data, self._end))
+            self._end += len(data)
+            self._room = max(self._room, self._end)
+            self._buffer.clear()
+            self._buffered = 0
+            self._flushed = self.sequence
+            if self._unsynced_since is None:
+                self._unsynced_since = monotonic()
+        if self._fsync == "always":
+            self.sync()
+        else:
+            self.tick()
+
+    def sync(self) -> None:
+        """Return when all that was flushed is on the disk. Raises SyncFailed."""
+        self._check()
+        if self._synced == self._flushed:
+            return
+        vouched = self._flushed
+        self._run(lambda: self._disk.datasync(self._fd))
+        self._synced, self._unsynced_since = vouched, None
+
+    def tick(self) -> None:
+        """Sync what has waited long enough, with ``everysec``. Raises SyncFailed."""
+        self._check()
+        if self._fsync == "everysec" and self._unsynced_since is not None:
+            if monotonic() - self._unsynced_since >= SYNC_INTERVAL:
+                self.sync()
+
+    def rotate(self) -> None:
+        """Close the part in order and go on in a new one, all of it on the disk.
+
+        Raises StorageFull or StorageError when the new part cannot be made: the old one goes on.
+        """
+        self.flush()
+        self.sync()
+        if self.is_empty:
+            return
+        self.reserve(0)
+        mark, previous = encode(END, b"", self.sequence, self.sequence, self._chain, self._seed)
+        first = self.sequence + 1
+        fd, seed = self._write_part(first, previous, named=False)
+        try:
+            self._close_part(mark)
+            self._run(lambda: self._name_part(first))
+        except SyncFailed:
+            self._disk.close(fd)
+            raise
+        self._disk.close(self._fd)
+        self._adopt(fd, first, previous, seed)
+
+    def close(self) -> None:
+        """Flush and end the part in order; after a failure, only let go of the file."""
+        if self._fd < 0:
+            return
+        try:
+            if self._failure is None:
+                self.flush()
+                self._end_in_order()
+        finally:
+            self._disk.close(self._fd)
+            self._fd = -1
+            self._failure = f"{self._path} is closed"
+
+    def _end_in_order(self) -> None:
+        try:
+            self.reserve(0)
+        except StorageFull:
+            self.sync()  # without the mark the next start finds a part that only stops
+            return
+        mark, _ = encode(END, b"", self.sequence, self.sequence, self._chain, self._seed)
+        self._close_part(mark)
+
+    def _close_part(self, mark: bytes) -> None:
+        def steps() -> None:
+            self._disk.write(self._fd, mark, self._end)
+            self._disk.truncate(self._fd, self._end + len(mark))
+            self._disk.sync(self._fd)
+
+        self._run(steps)
+
+    def _write_part(self, first: int, previous: int, named: bool = True) -> tuple[int, int]:
+        """Write a new part aside, and name it at once if ``named``: (descriptor, seed)."""
+        disk, aside = self._disk, aside_name(self._filename)
+        header, seed = part_header(first, previous, os.urandom(SALT_SIZE))
+        fd = -1
+        try:
+            fd = disk.create(aside)
+            disk.write(fd, header, 0)
+            disk.sync(fd)
+            if named:
+                self._name_part(first)
+        except OSError as error:
+            if fd >= 0:
+                disk.close(fd)
+                remove(disk, aside)
+            kind = StorageFull if error.errno in NO_ROOM else StorageError
+            raise kind(f"{aside} cannot be written: {error.strerror}") from error
+        return fd, seed
+
+    def _name_part(self, first: int) -> None:
+        self._disk.rename(aside_name(self._filename), part_name(self._filename, first))
+        self._disk.sync_folder(os.path.dirname(self._filename))
+
+    def _adopt(self, fd: int, first: int, previous: int, seed: int) -> None:
+        self._fd, self._path, self._first = fd, part_name(self._filename, first), first
+        self._seed, self._chain, self._end, self._room = seed, previous, HEADER_SIZE, HEADER_SIZE
+        self.sequence = self._flushed = self._synced = first - 1
+
+    def _check(self) -> None:
+        if self._failure is not None:
+            raise SyncFailed(self._failure)
+
+    def _run(self, steps: Callable[[], None]) -> None:
+        try:
+            steps()
+        except OSError as error:
+            raise self._fail(error) from error
+
+    def _fail(self, error: OSError) -> SyncFailed:
+        self._failure = f"{self._path} cannot be written: {error.strerror}"
+        return SyncFailed(self._failure)
