@@ -1,0 +1,139 @@
+"""Undo and redo of the whole tree, on undoable's UndoLog.
+
+The log is the library's tree of steps and its walk over them. This subclass repairs what does
+not work on Python 3 (a write after an undo raised, both ends were not guarded), bounds the
+length, and logs changes whose target is a path, so that the tree stays plain and the log can
+be pickled as builtins.
+
+A step is one leaf of the log, named ``(step, ("undo", changes), ("redo", changes))``: what it
+was for, and what it changed (edits.py). A group, such as a batch, is one step too.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from undoable import UndoLog, observed_tree
+
+from pyzdb.edits import Change
+from pyzdb.errors import HistoryError
+from pyzdb.tree import Tree
+
+CHANGES_A_STEP = 100
+"""The log keeps at most so many changes for each step of its limit: the bound for its memory
+when every step is a large batch."""
+
+
+class Step(NamedTuple):
+    """Who did what: ``what`` (function), ``where`` (path as text), ``when`` (seconds since the
+    epoch, UTC), ``who`` (client id)."""
+
+    what: str
+    where: str
+    when: float
+    who: str
+
+
+class History(UndoLog):  # type: ignore[misc]  # the library has no types
+    """The steps of one tree, those done and those undone; at most ``limit`` (int) steps."""
+
+    def __init__(self, tree: Tree, limit: int) -> None:
+        super().__init__()
+        self._tree = tree
+        self.limit = limit
+        self._size = 0
+
+    @property
+    def done(self) -> int:
+        """How many steps can be undone."""
+        return len(self.root) + int(self.index) + 1
+
+    @property
+    def undone(self) -> int:
+        """How many steps can be redone."""
+        return -1 - int(self.index)
+
+    def add(self, step: Step, changes: list[Change]) -> None:
+        """Log one step that was just done; what was undone before it is forgotten."""
+        if not changes:
+            return
+        self.clear_redo()
+        self._append(step, changes)
+        self.trim()
+
+    def _append(self, step: Step, changes: list[Change]) -> None:
+        # The library's append calls observers, and here are none: the list's own is quicker.
+        leaf = observed_tree(name=(step, ("undo", changes), ("redo", changes)))
+        list.append(self.root, leaf)
+        self._size += len(changes)
+
+    def clear_redo(self) -> None:
+        """Forget the steps that were undone."""
+        if self.index != -1:
+            self._forget(slice(self.done, None))
+            self.index = -1
+
+    def trim(self) -> None:
+        """Forget the oldest steps beyond the limit."""
+        over = len(self.root) - self.limit
+        if over > 0:
+            self._forget(slice(0, over))
+        while self._size > self.limit * CHANGES_A_STEP and len(self.root) > 1:
+            self._forget(slice(0, 1))
+        # Steps to redo may be all that is left when the limit was lowered.
+        self.index = max(int(self.index), -1 - len(self.root))
+
+    def _forget(self, places: slice) -> None:
+        self._size -= sum(len(node.name[1][1]) for node in self.root[places])
+        # The library's own deletion expects one node and fails with a slice.
+        list.__delitem__(self.root, places)
+
+    def undo_steps(self, count: int) -> None:
+        """Take back ``count`` steps. Raises HistoryError, and changes nothing, when there are
+        fewer."""
+        self._check(count, self.done, "undo")
+        for _ in range(count):
+            self.undo()
+
+    def redo_steps(self, count: int) -> None:
+        """Do ``count`` undone steps again. Raises HistoryError like undo_steps."""
+        self._check(count, self.undone, "redo")
+        for _ in range(count):
+            self.redo()
+
+    def _check(self, count: int, there: int, what: str) -> None:
+        if type(count) is not int or count < 1:
+            raise ValueError(f"{what} takes a number of steps from 1 on, not {count!r}")
+        if count > there:
+            steps = {0: f"there is nothing to {what}", 1: f"there is only 1 step to {what}"}
+            raise HistoryError(steps.get(there, f"there are only {there} steps to {what}"))
+
+    def unredo_event(self, elem: Step, item: tuple[str, list[Change]]) -> None:
+        """What the library's walk calls for each leaf that it undoes or redoes."""
+        way, changes = item
+        if way == "undo":
+            self._tree.revert(changes)
+        else:
+            self._tree.redo(changes)
+
+    def steps(self, limit: int | None = None) -> list[Step]:
+        """The steps that can be undone, the newest first, at most ``limit``."""
+        if limit is not None and (type(limit) is not int or limit < 0):
+            raise ValueError(f"history takes a number of steps, not {limit!r}")
+        found = [node.name[0] for node in self.root[: self.done]]
+        found.reverse()
+        return found[:limit]
+
+    def state(self) -> dict[str, Any]:
+        """All of it as builtins, for a snapshot."""
+        steps = [(tuple(node.name[0]), node.name[1][1]) for node in self.root]
+        return {"limit": self.limit, "index": self.index, "steps": steps}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take the place of what ``state`` described."""
+        self.root = self.undoroot = observed_tree("undo root")
+        self._size = 0
+        for step, changes in state["steps"]:
+            self._append(Step(*step), changes)
+        self.limit = state["limit"]
+        self.index = state["index"]
