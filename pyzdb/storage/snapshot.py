@@ -1,0 +1,201 @@
+"""A snapshot: the whole state of a database in one file, pickled.
+
+    ======  =====  ============================================================
+    offset  bytes  meaning
+    ======  =====  ============================================================
+    0       17     ``pyzdb snapshot 1`` and a line feed
+    17      8      length of the pickle
+    25      8      sequence of the last change that is in it
+    33      4      checksum that the journal goes on from after that change
+    37      4      CRC32 of the pickle and then of bytes 0 to 36
+    41             pickle, protocol 5, of a dict
+    ======  =====  ============================================================
+
+Rules this module keeps:
+
+- The checksum is compared before anything is unpickled, and the unpickler makes nothing but
+  what the short list below names, so no file can make it run code.
+- What is not on the list is pickled as what travels on the wire in its place.
+- A pickle without the header, of a dict or list, is read as the tree of a new database.
+- Neither side holds the pickle in memory: it is streamed.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from contextlib import closing
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, BinaryIO, NamedTuple
+from zlib import crc32
+from zoneinfo import ZoneInfo
+
+from pyzdb.errors import CorruptFile
+from pyzdb.storage.disk import Disk
+from pyzdb.values import from_wire, to_wire
+
+State = dict[str, Any]
+
+MAGIC = b"pyzdb snapshot 1\n"
+PLAIN_PICKLE = b"\x80"
+"""The first byte of every pickle of protocol 2 or newer."""
+
+CHUNK = 1 << 20
+"""Bytes read at a time to compare the checksum: enough that the calls cost nothing."""
+
+_HEADER = struct.Struct("<17sQQII")
+HEADER_SIZE = _HEADER.size
+_CHECKED = HEADER_SIZE - 4
+
+ALLOWED = frozenset(
+    {
+        ("builtins", "bytearray"),
+        ("builtins", "complex"),
+        ("builtins", "frozenset"),
+        ("builtins", "set"),
+        ("builtins", "slice"),
+        ("datetime", "date"),
+        ("datetime", "datetime"),
+        ("datetime", "time"),
+        ("datetime", "timedelta"),
+        ("datetime", "timezone"),
+        ("decimal", "Decimal"),
+        ("uuid", "SafeUUID"),
+        ("uuid", "UUID"),
+        ("zoneinfo", "ZoneInfo"),
+        ("pyzdb.values", "Custom"),
+        ("pyzdb.values", "File"),
+        ("pyzdb.values", "from_wire"),
+    }
+)
+"""Every class and function that a snapshot may name: values, and none that acts."""
+
+_PYTHON_2 = {"__builtin__": "builtins"}
+
+
+class Head(NamedTuple):
+    """What the header says: sizes in bytes, ``checksum`` that of the file."""
+
+    length: int
+    sequence: int
+    chain: int
+    checksum: int
+
+
+class Snapshot(NamedTuple):
+    """A snapshot that was read. ``size`` is that of the file in bytes."""
+
+    state: State
+    sequence: int
+    chain: int
+    size: int
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        kind = type(obj)
+        if kind is ZoneInfo and obj.key is not None:
+            return (ZoneInfo, (obj.key,))
+        if isinstance(obj, type | FunctionType | BuiltinFunctionType):
+            return NotImplemented
+        if (kind.__module__, kind.__qualname__) in ALLOWED:
+            return NotImplemented
+        return (from_wire, (to_wire(obj)[0],))
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        module = _PYTHON_2.get(module, module)
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(f"it names {module}.{name}, which is refused")
+        return super().find_class(module, name)
+
+
+class _Counted:
+    """A file to pickle into, which counts and checks what passes."""
+
+    def __init__(self, disk: Disk, fd: int) -> None:
+        self._disk = disk
+        self._fd = fd
+        self.length = 0
+        self.checksum = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self._disk.write(self._fd, view, HEADER_SIZE + self.length)
+        self.checksum = crc32(view, self.checksum)
+        self.length += len(view)
+        return len(view)
+
+
+def aside_name(filename: str) -> str:
+    """Where a snapshot is written before it takes the place of the one before."""
+    return f"{filename}.new"
+
+
+def write_snapshot(disk: Disk, path: str, state: State, sequence: int, chain: int) -> None:
+    """Write a snapshot and return when it is on the disk; its name in the folder is not yet."""
+    fd = disk.create(path)
+    try:
+        file = _Counted(disk, fd)
+        _Pickler(file, protocol=5).dump(state)
+        bare = _HEADER.pack(MAGIC, file.length, sequence, chain, 0)[:_CHECKED]
+        check = crc32(bare, file.checksum)
+        disk.write(fd, bare + check.to_bytes(4, "little"), 0)
+        disk.sync(fd)
+    finally:
+        disk.close(fd)
+
+
+def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
+    """Read a snapshot; None when there is none. Raises CorruptFile when it does not check."""
+    try:
+        opened = disk.reader(filename)
+    except FileNotFoundError:
+        return None
+    with closing(opened) as file:
+        head = read_head(file, filename)
+        if head is None:
+            file.seek(0)
+            return _read_plain(file, filename)
+        checksum, length = 0, 0
+        while data := file.read(CHUNK):
+            checksum = crc32(data, checksum)
+            length += len(data)
+        file.seek(0)
+        checksum = crc32(file.read(_CHECKED), checksum)
+        if length != head.length or checksum != head.checksum:
+            raise _damaged(filename, "its checksum is wrong", HEADER_SIZE)
+        file.seek(HEADER_SIZE)
+        state = _unpickle(file, filename, HEADER_SIZE)
+        if not isinstance(state, dict):
+            raise _damaged(filename, "it holds no state", HEADER_SIZE)
+        return Snapshot(state, head.sequence, head.chain, HEADER_SIZE + length)
+
+
+def read_head(file: BinaryIO, filename: str) -> Head | None:
+    """Read the header of a snapshot; None for a plain pickle, which has none."""
+    data = file.read(HEADER_SIZE)
+    if data[:1] == PLAIN_PICKLE:
+        return None
+    if len(data) < HEADER_SIZE or not data.startswith(MAGIC):
+        raise _damaged(filename, "it is no snapshot of a database", 0)
+    return Head(*_HEADER.unpack(data)[1:])
+
+
+def _read_plain(file: BinaryIO, filename: str) -> Snapshot:
+    tree = _unpickle(file, filename, 0)
+    if not isinstance(tree, dict | list):
+        raise _damaged(filename, f"it is the pickle of a {type(tree).__name__}", 0)
+    return Snapshot({"tree": tree}, 0, 0, file.tell())
+
+
+def _unpickle(file: BinaryIO, filename: str, start: int) -> Any:
+    try:
+        return _Unpickler(file).load()
+    except Exception as error:  # a pickle can raise whatever its opcodes lead to
+        raise _damaged(filename, f"it cannot be unpickled: {error}", start) from error
+
+
+def _damaged(filename: str, why: str, offset: int) -> CorruptFile:
+    return CorruptFile(f"{filename} is damaged at offset {offset}: {why}", filename, offset)
