@@ -116,9 +116,7 @@ class Custom:
         self.fields = fields
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Custom) and self.name == other.name and self.fields == other.fields
-        )
+        return isinstance(other, Custom) and self.name == other.name and self.fields == other.fields
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -128,6 +126,17 @@ class Custom:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Custom, (self.name, self.fields))
+
+
+class Lazy:
+    """Stands for a value that is elsewhere: where one is stored, `_run()` fetches what is
+    stored in its place."""
+
+    __slots__ = ()
+
+    def _run(self) -> Any:
+        """Fetch the value."""
+        raise NotImplementedError
 
 
 def _aware(value: datetime | time) -> dict[str, Any]:
@@ -245,7 +254,8 @@ def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
             return False
         children = value
     elif kind is int:
-        return -BIG_INT < value < BIG_INT
+        small: bool = -BIG_INT < value < BIG_INT
+        return small
     elif kind is float:
         return isfinite(value)
     else:
@@ -325,9 +335,7 @@ def _container(value: Any, path: Path, above: tuple[int, ...]) -> tuple[Any, boo
     if id(value) in above:
         raise EncodingError(f"{path_text(path)} holds itself: a cycle cannot be stored", path)
     if len(above) >= MAX_DEPTH:
-        raise EncodingError(
-            f"{path_text(path)} is nested deeper than {MAX_DEPTH} levels", path
-        )
+        raise EncodingError(f"{path_text(path)} is nested deeper than {MAX_DEPTH} levels", path)
     above = (*above, id(value))
     if kind is dict:
         return _dict_to_wire(value, path, above)
@@ -353,14 +361,14 @@ def _dict_to_wire(value: dict[Any, Any], path: Path, above: tuple[int, ...]) -> 
         place = (*path, key)
         if type(key) not in (*_LEAVES, int, float, tuple, *_SCALARS, frozenset):
             key = _base(key, place)
-        pairs.append(
-            [_tagged(key, place, above, None)[0], _tagged(child, place, above, None)[0]]
-        )
+        pairs.append([_tagged(key, place, above, None)[0], _tagged(child, place, above, None)[0]])
     return {TAG: "dict", "items": pairs}, True
 
 
 def _base(value: Any, path: Path) -> Any:
     """The value as the built-in type that it is a kind of; EncodingError if it is of none."""
+    if isinstance(value, Lazy):
+        return value._run()
     for kind in (bool, int, float, str, bytes, tuple, list, set, frozenset, datetime, date, time):
         if isinstance(value, kind):
             return _exact(kind, value)
