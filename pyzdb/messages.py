@@ -24,6 +24,7 @@ Version 2:
                 the same number
     since       the sequence number that "hello" gave
     token       proof of the lock
+    ticket      what the reply to the same request said            (save)
     tagged      true when any value in it carries a tag; otherwise every value is
                 taken as it stands, without a search
     ==========  ==================================================================
@@ -36,102 +37,104 @@ Version 2:
     error       {"type", "message", "path", "command"}, see errors.py
     wait        "locked" or "saving": nothing was done, come back with the same
                 request
+    ticket      to be sent along then
     ==========  ==================================================================
 
-A field at its default is left out, and a field that is not known is refused by nobody.
+A field at its default is left out, and a field that is not known is ignored.
 """
 
 from __future__ import annotations
 
 import traceback
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from pyzdb.errors import EncodingError, MessageError, PyzdbError, from_wire, to_wire
+from pyzdb.errors import EncodingError, MessageError, Path, PyzdbError, from_wire, to_wire
 from pyzdb.values import (
     MAX_DEPTH,
     TAG,
     argument_from_wire,
     argument_to_wire,
     surrogate_error,
-    too_deep,
 )
 from pyzdb.values import from_wire as value_from_wire
 from pyzdb.values import to_wire as value_to_wire
 
-MODES = frozenset(
-    {"read", "write", "batch", "lock", "unlock", "exec", "hello", "readall", "configure"}
-)
+MODES = frozenset({"read", "write", "batch", "lock", "unlock", "exec", "hello", "readall"})
+
+CONFIGURE = "configure"
+"""The mode of a record that the server itself puts into its journal: a new limit of the history
+in "args". No client may send it."""
 
 TEXT_SHOWN = 80
 """Characters of a bad message that an error repeats."""
 
+_ESCAPE = b"\\u"
 
-class Command(NamedTuple):
+
+class Command(msgspec.Struct, array_like=True, gc=False):
     """What to do at one place of the tree: walk ``index``, then call ``func`` there."""
 
-    index: tuple[Any, ...]
+    index: Path = ()
     func: str | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
 
 
-class Request(msgspec.Struct, gc=False):
-    """One request; ``raw`` (bytes) is the message as it came, which the journal keeps."""
+class Request(msgspec.Struct, omit_defaults=True, gc=False):
+    """One request, field by field as the table above has it."""
 
     mode: str
+    version: int = 1
+    index: Path | None = None
+    func: str | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = {}
     commands: tuple[Command, ...] = ()
-    version: int = 2
     client: str = ""
     number: int = 0
     since: int = 0
     token: int | None = None
     lease: float | None = None
-    source: str = ""
+    ticket: int = 0
+    command: str | None = None
     tagged: bool = False
-    raw: bytes = b""
+
+    @property
+    def single(self) -> Command:
+        """The command of a request that has one."""
+        return Command(self.index or (), self.func, self.args, self.kwargs)
 
 
 class Reply(msgspec.Struct, gc=False):
     """The answer to one request: a value, an error, or a reason to come back (``wait``).
 
     ``plain`` is True when the value is known to be of plain JSON types, so that it is encoded
-    without a look at its parts; ``tagged`` is what the other side said of the value.
+    without a look at its parts.
     """
 
     value: Any = None
     error: Exception | None = None
     wait: str | None = None
+    ticket: int = 0
     plain: bool = False
 
 
-class _Wire(msgspec.Struct, gc=False):
-    mode: str
+class _Version(msgspec.Struct):
     version: int = 1
-    index: list[Any] | None = None
-    func: str | None = None
-    args: list[Any] = []
-    kwargs: dict[str, Any] = {}
-    commands: list[tuple[list[Any], str | None, list[Any], dict[str, Any]]] = []
-    client: str = ""
-    number: int = 0
-    since: int = 0
-    token: int | None = None
-    lease: float | None = None
-    command: str | None = None
-    action: str | None = None
-    tagged: bool = False
 
 
-class _WireReply(msgspec.Struct, gc=False):
+class _WireReply(msgspec.Struct, omit_defaults=True, gc=False):
     value: Any = None
     tagged: bool = False
     error: dict[str, Any] | None = None
     wait: str | None = None
+    ticket: int = 0
 
 
-_decode = msgspec.json.Decoder(_Wire).decode
+_decode = msgspec.json.Decoder(Request).decode
+_decode_version = msgspec.json.Decoder(_Version).decode
 _decode_reply = msgspec.json.Decoder(_WireReply).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -139,143 +142,132 @@ _encode = msgspec.json.Encoder().encode
 def decode_request(data: bytes) -> Request:
     """Read a request. Raises MessageError for anything that is none."""
     try:
-        wire = _decode(data)
+        request = _decode(data)
     except msgspec.ValidationError as error:
         raise MessageError(f"this is no request: {error}") from None
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
         shown = bytes(data[:TEXT_SHOWN])
         raise MessageError(f"this is no JSON message: {error}: {shown!r}") from None
-    mode = wire.mode
-    tagged = wire.tagged if wire.version == 2 else TAG.encode() in data or b"\\u" in data
+    if request.version == 1:
+        # An old client does not say whether there is a tag; an escape may hide its name.
+        request.tagged = TAG.encode() in data or _ESCAPE in data
+    elif request.version != 2:
+        raise MessageError(f"version {request.version} of the messages is not known; 1 and 2 are")
+    mode = request.mode
     if mode == "read" or mode == "write":
-        if wire.index is None:
+        if request.index is None:
             raise MessageError('a request needs the field "index", an array of keys')
-        commands = (_command((wire.index, wire.func, wire.args, wire.kwargs), tagged, data),)
-    elif mode == "batch":
-        commands = tuple([_command(parts, tagged, data) for parts in wire.commands])
-    elif mode == "readall":
-        commands = (Command(()),)
-    else:
-        if mode not in MODES:
-            raise MessageError(f"unknown mode {mode[:TEXT_SHOWN]!r}")
-        if mode == "exec" and wire.command is None:
-            raise MessageError('exec needs the field "command", Python source')
-        commands = (_command((wire.index or [], wire.func, wire.args, wire.kwargs), tagged, data),)
-    if wire.version != 1 and wire.version != 2:
-        raise MessageError(f"version {wire.version} of the messages is not known; 1 and 2 are")
-    return Request(
-        mode,
-        commands,
-        wire.version,
-        wire.client,
-        wire.number,
-        wire.since,
-        wire.token,
-        wire.lease,
-        wire.command or "",
-        tagged,
-        data,
+    elif mode not in MODES and mode != CONFIGURE:
+        raise MessageError(f"unknown mode {mode[:TEXT_SHOWN]!r}")
+    elif mode == "exec" and request.command is None:
+        raise MessageError('exec needs the field "command", Python source')
+    if request.tagged:
+        try:
+            _from_tags(request)
+        except EncodingError as error:
+            raise MessageError(str(error)) from None
+    return request
+
+
+def version_of(data: bytes) -> int:
+    """The version that the sender of a bad request speaks, as far as it can be told: 1 or 2."""
+    try:
+        return 2 if _decode_version(data).version == 2 else 1
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return 1
+
+
+def _from_tags(request: Request) -> None:
+    if request.index is not None:
+        request.index = tuple([argument_from_wire(key) for key in request.index])
+    request.args = tuple([argument_from_wire(value) for value in request.args])
+    request.kwargs = _named_from_wire(request.kwargs)
+    request.commands = tuple(
+        [
+            Command(
+                tuple([argument_from_wire(key) for key in command.index]),
+                command.func,
+                tuple([argument_from_wire(value) for value in command.args]),
+                _named_from_wire(command.kwargs),
+            )
+            for command in request.commands
+        ]
     )
 
 
-def _command(
-    parts: tuple[list[Any], str | None, list[Any], dict[str, Any]], tagged: bool, data: bytes
-) -> Command:
-    index, func, args, kwargs = parts
-    if tagged:
-        try:
-            return Command(
-                tuple([argument_from_wire(key) for key in index]),
-                func,
-                tuple([argument_from_wire(value) for value in args]),
-                {name: value_from_wire(value) for name, value in kwargs.items()},
-            )
-        except EncodingError as error:
-            raise MessageError(str(error)) from None
-    # A short message cannot nest deeply: the count of its brackets is quicker than a walk.
-    if len(data) > MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-        for value in (*args, *kwargs.values(), *index):
-            if too_deep(value):
-                raise MessageError(f"a value is nested deeper than {MAX_DEPTH} levels")
-    return Command(tuple(index), func, tuple(args), kwargs)
-
-
-def _parts(command: Command) -> tuple[dict[str, Any], bool]:
-    """The fields of one command, those at their default left out, and whether one is tagged."""
-    index, func, args, kwargs = command
-    tagged = False
-    fields: dict[str, Any] = {"index": index}
-    for place, key in enumerate(index):
-        if type(key) is not str and type(key) is not int:
-            keys = []
-            for key in index:
-                wire, key_tagged = argument_to_wire(key, index[:place])
-                tagged = tagged or key_tagged
-                keys.append(wire)
-            fields["index"] = keys
-            break
-    if func is not None:
-        fields["func"] = func
-    if args:
-        path = index
-        if func == "__setitem__" and type(args[0]) in (str, int):
-            path = (*index, args[0])
-        values = []
-        for value in args:
-            wire, value_tagged = argument_to_wire(value, path)
-            tagged = tagged or value_tagged
-            values.append(wire)
-        fields["args"] = values
-    if kwargs:
-        named = {}
-        for name, value in kwargs.items():
-            named[name], value_tagged = value_to_wire(value, index)
-            tagged = tagged or value_tagged
-        fields["kwargs"] = named
-    return fields, tagged
+def _named_from_wire(fields: dict[str, Any]) -> dict[str, Any]:
+    """Named values, each of which may carry tags; the names are taken as they stand."""
+    return {name: value_from_wire(value) for name, value in fields.items()}
 
 
 def encode_request(request: Request) -> bytes:
-    """Write a version 2 request. Raises EncodingError, with the path, for what cannot travel."""
-    fields: dict[str, Any] = {"version": 2, "mode": request.mode}
+    """Write a request. Raises EncodingError, with the path, for what cannot travel."""
+    tagged = False
     if request.mode == "batch":
         commands = []
-        tagged = False
         for command in request.commands:
-            one, one_tagged = _parts(command)
-            tagged = tagged or one_tagged
-            commands.append(
-                (one["index"], command.func, one.get("args", ()), one.get("kwargs", {}))
+            sent, command_tagged = _to_tags(command)
+            tagged = tagged or command_tagged
+            commands.append(sent)
+        request = msgspec.structs.replace(request, commands=tuple(commands))
+    elif request.args or request.index or request.kwargs:
+        single = request.single
+        sent, tagged = _to_tags(single)
+        if sent is not single:
+            request = msgspec.structs.replace(
+                request, index=sent.index, args=sent.args, kwargs=sent.kwargs
             )
-        fields["commands"] = commands
-    elif request.commands:
-        parts, tagged = _parts(request.commands[0])
-        fields.update(parts)
-    else:
-        tagged = False
-    if tagged:
-        fields["tagged"] = True
-    if request.client:
-        fields["client"] = request.client
-    if request.number:
-        fields["number"] = request.number
-        fields["since"] = request.since
-    if request.token is not None:
-        fields["token"] = request.token
-    if request.lease is not None:
-        fields["lease"] = request.lease
-    if request.mode == "exec":
-        fields["command"] = request.source
+    request.tagged = tagged
     try:
-        return _encode(fields)
+        return _encode(request)
     except UnicodeEncodeError:
-        for command in request.commands:
-            for value in (command.index, *command.args, command.kwargs):
-                try:
-                    _encode(value_to_wire(value)[0])
-                except UnicodeEncodeError:
-                    raise surrogate_error(value, command.index) from None
-        raise surrogate_error(request.source) from None
+        raise _surrogate_in(request) from None
+
+
+def _to_tags(command: Command) -> tuple[Command, bool]:
+    """The command as JSON carries it, the same object if nothing in it needs a tag."""
+    index = command.index
+    wire_index: list[Any] = []
+    changed = tagged = False
+    for place, key in enumerate(index):
+        if type(key) is str or type(key) is int:
+            wire_index.append(key)
+            continue
+        wire, key_tagged = argument_to_wire(key, index[:place])
+        wire_index.append(wire)
+        changed = changed or wire is not key
+        tagged = tagged or key_tagged
+    args = command.args
+    path = index
+    if command.func == "__setitem__" and args and type(args[0]) in (str, int):
+        path = (*index, args[0])
+    wire_args = []
+    for value in args:
+        wire, value_tagged = argument_to_wire(value, path)
+        wire_args.append(wire)
+        changed = changed or wire is not value
+        tagged = tagged or value_tagged
+    kwargs = command.kwargs
+    if kwargs:
+        kwargs = {}
+        for name, value in command.kwargs.items():
+            kwargs[name], value_tagged = value_to_wire(value, index)
+            tagged = tagged or value_tagged
+        changed = True
+    if not changed:
+        return command, tagged
+    return Command(tuple(wire_index), command.func, tuple(wire_args), kwargs), tagged
+
+
+def _surrogate_in(request: Request) -> EncodingError:
+    """Which value it was that has no UTF-8."""
+    for command in (request.single, *request.commands):
+        for value in (command.index, command.func, *command.args, command.kwargs):
+            try:
+                _encode(value)
+            except UnicodeEncodeError:
+                return surrogate_error(value, command.index)
+    return surrogate_error(request.command)
 
 
 def encode_reply(reply: Reply, version: int = 2) -> bytes:
@@ -283,13 +275,9 @@ def encode_reply(reply: Reply, version: int = 2) -> bytes:
     try:
         if reply.error is None:
             if reply.wait is not None:
-                return _encode({"wait": reply.wait})
-            if reply.plain:
-                return _encode(reply.value if version == 1 else {"value": reply.value})
-            wire, tagged = value_to_wire(reply.value)
-            if version == 1:
-                return _encode(wire)
-            return _encode({"value": wire, "tagged": True} if tagged else {"value": wire})
+                return _encode(_WireReply(wait=reply.wait, ticket=reply.ticket))
+            wire, tagged = (reply.value, False) if reply.plain else value_to_wire(reply.value)
+            return _encode(wire if version == 1 else _WireReply(wire, tagged))
         error = reply.error
     except (UnicodeEncodeError, PyzdbError, ValueError, RecursionError) as failure:
         error = failure
@@ -299,16 +287,16 @@ def encode_reply(reply: Reply, version: int = 2) -> bytes:
     fields = to_wire(error)
     path, tagged = value_to_wire([_safe(key) for key in fields["path"]])
     message = fields["message"].encode(errors="replace").decode()
-    return _encode({"error": {**fields, "message": message, "path": path}, "tagged": tagged})
+    return _encode(_WireReply(error={**fields, "message": message, "path": path}, tagged=tagged))
 
 
 def _safe(key: Any) -> Any:
     """A key that an error may carry: what cannot travel is shown as text."""
     try:
-        _encode(value_to_wire(key)[0])
+        _encode(argument_to_wire(key)[0])
+        return repr(key) if isinstance(key, slice) else key
     except (PyzdbError, UnicodeEncodeError):
         return repr(key).encode(errors="replace").decode()
-    return key
 
 
 def decode_reply(data: bytes) -> Reply:
@@ -320,7 +308,8 @@ def decode_reply(data: bytes) -> Reply:
                 wire.error["path"] = value_from_wire(wire.error.get("path"))
             return Reply(error=from_wire(wire.error))
         if wire.tagged:
-            return Reply(value_from_wire(wire.value, MAX_DEPTH + 1), wait=wire.wait)
+            # The results of a batch lie in one array more than what is stored.
+            return Reply(value_from_wire(wire.value, MAX_DEPTH + 1))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, EncodingError) as error:
         raise MessageError(f"this is no reply of a pyzdb server: {error}") from None
-    return Reply(wire.value, wait=wire.wait)
+    return Reply(wire.value, wait=wire.wait, ticket=wire.ticket)
