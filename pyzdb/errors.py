@@ -13,6 +13,7 @@
     ├── HistoryError                     nothing to undo, or nothing to redo
     ├── ReadOnlyError                    a write was sent to a read-only server
     ├── LockError                        the lock is not, or no longer, held
+    │   └── LockTimeout (TimeoutError)   another client holds the lock
     ├── OutcomeUnknown                   a repeated request that the server has forgotten
     ├── FileRefused                      a File that the server may not take
     ├── ExecRefused                      exec is off
@@ -43,6 +44,7 @@ __all__ = [
     "FileRefused",
     "HistoryError",
     "LockError",
+    "LockTimeout",
     "MessageError",
     "OperationError",
     "OperationNotAllowed",
@@ -155,6 +157,10 @@ class ReadOnlyError(PyzdbError):
 
 class LockError(PyzdbError):
     """The lock is not held by the one who used it, or no longer."""
+
+
+class LockTimeout(LockError, TimeoutError):
+    """Another client has held the lock for longer than this one would wait."""
 
 
 class OutcomeUnknown(PyzdbError):
