@@ -81,8 +81,11 @@ class Journal:
         fd, seed = self._write_part(first, previous)
         self._adopt(fd, first, previous, seed)
 
-    def resume(self, part: Part) -> None:
-        """Go on in a part that was read; what is in it is on the disk when this returns."""
+    def resume(self, part: Part, size: int) -> None:
+        """Go on in a part that was read; what is in it is on the disk when this returns.
+
+        ``size`` is what the records since the last snapshot take, in bytes.
+        """
         disk = self._disk
         fd = disk.open(part.filename, write=True)
         try:
@@ -96,6 +99,7 @@ class Journal:
         self._fd, self._path, self._first = fd, part.filename, part.first
         self._seed, self._chain, self._end, self._room = part.seed, part.chain, part.end, room
         self.sequence = self._flushed = self._synced = part.sequence
+        self.size = size
 
     def reserve(self, size: int) -> None:
         """Make room for one more record with a body of ``size`` bytes.
@@ -159,12 +163,17 @@ class Journal:
         self._run(lambda: self._disk.datasync(self._fd))
         self._synced, self._unsynced_since = vouched, None
 
-    def tick(self) -> None:
-        """Sync what has waited long enough, with ``everysec``. Raises SyncFailed."""
+    def tick(self) -> float | None:
+        """With ``everysec``: sync what has waited long enough, or return the seconds that are
+        left until then. Raises SyncFailed."""
         self._check()
-        if self._fsync == "everysec" and self._unsynced_since is not None:
-            if monotonic() - self._unsynced_since >= SYNC_INTERVAL:
-                self.sync()
+        if self._fsync != "everysec" or self._unsynced_since is None:
+            return None
+        left = self._unsynced_since + SYNC_INTERVAL - monotonic()
+        if left > 0:
+            return left
+        self.sync()
+        return None
 
     def rotate(self) -> None:
         """Close the part in order and go on in a new one, all of it on the disk.

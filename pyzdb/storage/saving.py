@@ -3,7 +3,8 @@
 Rules this module keeps:
 
 - The child lets go at once of every file and socket of its parent, so that nothing stays locked
-  or bound when the parent is killed; it keeps the standard streams and its pipe.
+  or bound when the parent is killed; it keeps the standard streams, its pipe and the one
+  descriptor that it is given to work with.
 - It runs no handler and no cleanup of the parent's, and ends with `os._exit`.
 - The parent reads one report from the pipe: nothing but "done" means success.
 """
@@ -25,9 +26,12 @@ FIRST_OWN_FD = 3
 
 
 class Saving:
-    """Runs ``work`` in a child. ``fd`` becomes readable when the child has ended."""
+    """Runs ``work`` in a child, which has the descriptor ``keep`` and no other of its parent.
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    ``fd`` becomes readable when the child has ended. Raises OSError when there can be no child.
+    """
+
+    def __init__(self, work: Callable[[], None], keep: int) -> None:
         self.fd, report = os.pipe()
         try:
             with warnings.catch_warnings():
@@ -39,7 +43,7 @@ class Saving:
             os.close(report)
             raise
         if self._pid == 0:
-            _child(work, report)
+            _child(work, keep, report)
         os.close(report)
 
     def result(self) -> str | None:
@@ -56,16 +60,15 @@ class Saving:
         return f"the saving process ended with status {os.waitstatus_to_exitcode(status)}"
 
     def kill(self) -> None:
-        """End the child, whatever it is doing."""
+        """End the child, whatever it is doing; `result` says what became of it."""
         os.kill(self._pid, signal.SIGKILL)
-        self.result()
 
 
-def _child(work: Callable[[], None], report: int) -> NoReturn:
+def _child(work: Callable[[], None], keep: int, report: int) -> NoReturn:
     status = 1
     try:
         gc.disable()  # a collection would copy every page that is shared with the parent
-        _forget_parent(report)
+        _forget_parent({keep, report})
         work()
         os.write(report, DONE)
         status = 0
@@ -75,11 +78,14 @@ def _child(work: Callable[[], None], report: int) -> NoReturn:
         os._exit(status)
 
 
-def _forget_parent(report: int) -> None:
+def _forget_parent(keep: set[int]) -> None:
     signal.set_wakeup_fd(-1)
     for number in signal.valid_signals():
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which decides
-    os.closerange(FIRST_OWN_FD, report)
-    os.closerange(report + 1, os.sysconf("SC_OPEN_MAX"))
+    start = FIRST_OWN_FD
+    for fd in sorted(keep):
+        os.closerange(start, fd)
+        start = fd + 1
+    os.closerange(start, os.sysconf("SC_OPEN_MAX"))

@@ -26,7 +26,7 @@ import pickle
 import struct
 from contextlib import closing
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
@@ -111,6 +111,12 @@ class _Unpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+class SupportsWrite(Protocol):
+    """What a pickle can be written to."""
+
+    def write(self, data: Any, /) -> int: ...
+
+
 class _Counted:
     """A file to pickle into, which counts and checks what passes."""
 
@@ -133,18 +139,25 @@ def aside_name(filename: str) -> str:
     return f"{filename}.new"
 
 
-def write_snapshot(disk: Disk, path: str, state: State, sequence: int, chain: int) -> None:
-    """Write a snapshot and return when it is on the disk; its name in the folder is not yet."""
-    fd = disk.create(path)
-    try:
-        file = _Counted(disk, fd)
-        _Pickler(file, protocol=5).dump(state)
-        bare = _HEADER.pack(MAGIC, file.length, sequence, chain, 0)[:_CHECKED]
-        check = crc32(bare, file.checksum)
-        disk.write(fd, bare + check.to_bytes(4, "little"), 0)
-        disk.sync(fd)
-    finally:
-        disk.close(fd)
+def write_snapshot(disk: Disk, fd: int, state: State, sequence: int, chain: int) -> None:
+    """Write a snapshot into a new file and return when it is on the disk; its name in the folder
+    is not yet."""
+    file = _Counted(disk, fd)
+    dump_state(state, file)
+    bare = _HEADER.pack(MAGIC, file.length, sequence, chain, 0)[:_CHECKED]
+    check = crc32(bare, file.checksum)
+    disk.write(fd, bare + check.to_bytes(4, "little"), 0)
+    disk.sync(fd)
+
+
+def dump_state(state: State, file: SupportsWrite) -> None:
+    """Pickle a state."""
+    _Pickler(file, protocol=5).dump(state)
+
+
+def load_state(file: BinaryIO) -> Any:
+    """Make again what was pickled. Raises whatever a bad pickle leads to."""
+    return _Unpickler(file).load()
 
 
 def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
@@ -192,7 +205,7 @@ def _read_plain(file: BinaryIO, filename: str) -> Snapshot:
 
 def _unpickle(file: BinaryIO, filename: str, start: int) -> Any:
     try:
-        return _Unpickler(file).load()
+        return load_state(file)
     except Exception as error:  # a pickle can raise whatever its opcodes lead to
         raise _damaged(filename, f"it cannot be unpickled: {error}", start) from error
 

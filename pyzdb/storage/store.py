@@ -1,0 +1,347 @@
+"""Where a database keeps what it must not lose: in files, or in memory with the same interface.
+
+Rules this module keeps:
+
+- A store is opened once at a time, and opening a file holds it against other processes.
+- A save is: go on in a new part of the journal, write the state aside, sync it, rename it, sync
+  the folder, and last remove the parts that it replaces. Whatever is interrupted leaves one
+  snapshot and all the records after it; what is left over is removed by the next start.
+- The state is written by a child process, but only its parent gives the file its name: a child
+  whose parent is gone can harm nobody.
+- A save that fails changes nothing that is read at a start, and the next one is free to work.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections.abc import Callable, Iterable, Iterator
+from io import BytesIO
+from typing import NamedTuple, Protocol
+
+from pyzdb.errors import SnapshotFailed, StorageError, SyncFailed
+from pyzdb.storage import journal as journals
+from pyzdb.storage import snapshot as snapshots
+from pyzdb.storage.contents import Contents, keep_aside, read_contents
+from pyzdb.storage.disk import Disk, database_path, remove
+from pyzdb.storage.holder import Holder
+from pyzdb.storage.journal import Fsync, Journal
+from pyzdb.storage.parts import Part, part_names
+from pyzdb.storage.saving import Saving
+from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
+
+Record = tuple[int, bytes]
+"""Sequence and body of a record."""
+
+
+class Opened(NamedTuple):
+    """What was found: ``state`` of the snapshot (None for a new database), the ``records`` after
+    it, and ``notes``, a line each for the operator."""
+
+    state: State | None
+    records: Iterator[Record]
+    notes: list[str]
+
+
+class Store(Protocol):
+    """What the engine needs of a store. Sizes are in bytes."""
+
+    @property
+    def sequence(self) -> int:
+        """Sequence of the last record that was appended."""
+
+    @property
+    def journal_size(self) -> int:
+        """Bytes of the records since the last snapshot."""
+
+    @property
+    def snapshot_size(self) -> int:
+        """Bytes of the last snapshot; 0 when there is none."""
+
+    @property
+    def save_fd(self) -> int | None:
+        """A descriptor that becomes readable when the running save has ended; None without one."""
+
+    def open(self) -> Opened:
+        """Take hold of the database and read it. Raises CorruptFile, FileInUse, StorageError."""
+
+    def reserve(self, size: int) -> None:
+        """Make room for a record with a body of ``size`` bytes. Raises StorageFull."""
+
+    def append(self, body: bytes) -> int:
+        """Add a record to what `flush` writes, and return its sequence."""
+
+    def flush(self) -> None:
+        """Make what was appended durable, as the policy says. Raises SyncFailed."""
+
+    def tick(self) -> float | None:
+        """Sync what is due; return the seconds until the next sync is due. Raises SyncFailed."""
+
+    def save(self, state: Callable[[], State]) -> None:
+        """Return when a snapshot of the state is durable; a running save is ended for it.
+
+        Raises SnapshotFailed; the snapshot before it and the journal are whole.
+        """
+
+    def start_save(self, state: Callable[[], State]) -> None:
+        """Begin to save the state as it is now, in the background. Raises SnapshotFailed."""
+
+    def finish_save(self) -> str | None:
+        """Wait for the running save to end; None when it is durable, otherwise why it is not."""
+
+    def close(self) -> None:
+        """End a running save and the journal, and let others have the database."""
+
+
+class _Save(NamedTuple):
+    """A save that runs: the ``fd`` of its file, what the snapshot will hold, and the size that
+    the journal had when it began."""
+
+    fd: int
+    sequence: int
+    chain: int
+    journal_size: int
+
+
+class FileStore:
+    """A store in files: ``filename`` is the snapshot, the rest lies beside it."""
+
+    def __init__(
+        self,
+        filename: str | os.PathLike[str],
+        fsync: Fsync = "always",
+        disk: Disk | None = None,
+    ) -> None:
+        self._filename = database_path(filename)
+        self._disk = disk or Disk()
+        self._journal = Journal(self._filename, fsync, self._disk)
+        self._holder: Holder | None = None
+        self._save: _Save | None = None
+        self._saving: Saving | None = None
+        self.snapshot_size = 0
+
+    @property
+    def sequence(self) -> int:
+        return self._journal.sequence
+
+    @property
+    def journal_size(self) -> int:
+        return self._journal.size
+
+    @property
+    def save_fd(self) -> int | None:
+        return None if self._saving is None else self._saving.fd
+
+    def open(self) -> Opened:
+        self._holder = Holder(self._filename)
+        try:
+            contents = read_contents(self._disk, self._filename)
+            notes = self._put_in_order(contents)
+            if contents.parts:
+                self._journal.resume(contents.parts[-1], contents.journal_size)
+            else:
+                self._journal.create(contents.sequence + 1, contents.chain)
+        except OSError as error:
+            self._release()
+            raise StorageError(f"{self._filename} cannot be opened: {error}") from error
+        except BaseException:
+            self._release()
+            raise
+        self.snapshot_size = contents.snapshot.size if contents.snapshot else 0
+        return Opened(contents.state, _records(contents.parts), notes)
+
+    def _put_in_order(self, contents: Contents) -> list[str]:
+        notes = []
+        torn = contents.torn_part
+        if torn is not None:
+            aside = keep_aside(self._disk, torn.filename, torn.torn)
+            notes.append(
+                f"{torn.filename} ended in an unfinished write: its {len(torn.torn)} bytes from "
+                f"offset {torn.end} on were cut and are kept in {aside}"
+            )
+        if contents.sequence and not contents.parts:
+            notes.append(f"there is no journal beside {self._filename}: it is as it was saved")
+        # The name of the snapshot must be on the disk before the parts that it replaces go.
+        self._disk.sync_folder(os.path.dirname(self._filename))
+        for path in (
+            *contents.stale,
+            snapshots.aside_name(self._filename),
+            journals.aside_name(self._filename),
+        ):
+            remove(self._disk, path)
+        return notes
+
+    def reserve(self, size: int) -> None:
+        self._journal.reserve(size)
+
+    def append(self, body: bytes) -> int:
+        return self._journal.append(body)
+
+    def flush(self) -> None:
+        self._journal.flush()
+
+    def tick(self) -> float | None:
+        return self._journal.tick()
+
+    def save(self, state: Callable[[], State]) -> None:
+        self._end_save()
+        save = self._begin_save()
+        reason = None
+        try:
+            write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain)
+        except Exception as error:  # pickling raises whatever a value of a user's own type does
+            reason = f"{type(error).__name__}: {error}"
+        reason = self._end_snapshot(save, reason)
+        if reason is not None:
+            raise SnapshotFailed(f"{self._filename} was not saved: {reason}")
+
+    def start_save(self, state: Callable[[], State]) -> None:
+        if self._saving is not None:
+            raise SnapshotFailed(f"{self._filename} is being saved already")
+        save = self._begin_save()
+        gc.freeze()  # a collection here would copy every page that the child shares
+        try:
+            self._saving = Saving(
+                lambda: write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain),
+                keep=save.fd,
+            )
+        except OSError as error:
+            reason = self._end_snapshot(save, f"no process for it: {error.strerror}")
+            raise SnapshotFailed(f"{self._filename} was not saved: {reason}") from error
+        self._save = save
+
+    def finish_save(self) -> str | None:
+        if self._saving is None or self._save is None:
+            return "no save is running"
+        reason = self._saving.result()
+        save, self._save, self._saving = self._save, None, None
+        return self._end_snapshot(save, reason)
+
+    def _begin_save(self) -> _Save:
+        """Go on in a new part, and create the file: one that no child before has open."""
+        aside = snapshots.aside_name(self._filename)
+        journal = self._journal
+        try:
+            journal.rotate()
+            remove(self._disk, aside)
+            fd = self._disk.create(aside, exclusive=True)
+        except SyncFailed:
+            raise
+        except (StorageError, OSError) as error:
+            raise SnapshotFailed(f"{self._filename} was not saved: {error}") from error
+        return _Save(fd, journal.sequence, journal.chain, journal.size)
+
+    def _end_snapshot(self, save: _Save, reason: str | None) -> str | None:
+        """Put a snapshot that was written in its place, or drop it for ``reason``."""
+        disk, aside = self._disk, snapshots.aside_name(self._filename)
+        size = disk.size(save.fd)
+        disk.close(save.fd)
+        try:
+            if reason is not None:
+                remove(disk, aside)
+                return reason
+            disk.rename(aside, self._filename)
+            disk.sync_folder(os.path.dirname(self._filename))
+        except OSError as error:
+            return reason or str(error)
+        self.snapshot_size = size
+        self._journal.size -= save.journal_size
+        try:
+            for first, path in part_names(disk, self._filename):
+                if first <= save.sequence:
+                    remove(disk, path)
+        except OSError:
+            pass  # they are not read any more, and the next save or start tries again
+        return None
+
+    def _end_save(self) -> None:
+        if self._saving is not None:
+            self._saving.kill()
+            self.finish_save()
+
+    def close(self) -> None:
+        try:
+            self._end_save()
+            self._journal.close()
+        finally:
+            self._release()
+
+    def _release(self) -> None:
+        if self._holder is not None:
+            self._holder.release()
+            self._holder = None
+
+
+def _records(parts: Iterable[Part]) -> Iterator[Record]:
+    for part in parts:
+        yield from part.bodies()
+
+
+class MemoryStore:
+    """A store in memory: what was flushed is there when it is opened again."""
+
+    def __init__(self) -> None:
+        self._flushed: list[bytes] = []
+        self._buffer: list[bytes] = []
+        self._saved: bytes | None = None
+        self._start = 0
+        self.journal_size = 0
+        self.save_fd: int | None = None
+
+    @property
+    def sequence(self) -> int:
+        return self._start + len(self._flushed) + len(self._buffer)
+
+    @property
+    def snapshot_size(self) -> int:
+        return 0 if self._saved is None else len(self._saved)
+
+    def open(self) -> Opened:
+        self._buffer.clear()
+        self.journal_size = sum(map(len, self._flushed))
+        state = None if self._saved is None else load_state(BytesIO(self._saved))
+        return Opened(state, iter(list(enumerate(self._flushed, self._start + 1))), [])
+
+    def reserve(self, size: int) -> None:
+        pass
+
+    def append(self, body: bytes) -> int:
+        self._buffer.append(body)
+        self.journal_size += len(body)
+        return self.sequence
+
+    def flush(self) -> None:
+        self._flushed += self._buffer
+        self._buffer.clear()
+
+    def tick(self) -> float | None:
+        return None
+
+    def save(self, state: Callable[[], State]) -> None:
+        self.flush()
+        file = BytesIO()
+        try:
+            dump_state(state(), file)
+        except Exception as error:  # as in a file
+            raise SnapshotFailed(f"the tree was not saved: {error}") from error
+        self._start = self.sequence
+        self._flushed.clear()
+        self.journal_size = 0
+        self._saved = file.getvalue()
+
+    def start_save(self, state: Callable[[], State]) -> None:
+        self.save(state)
+        self.save_fd, other = os.pipe()
+        os.close(other)
+
+    def finish_save(self) -> str | None:
+        if self.save_fd is None:
+            return "no save is running"
+        os.close(self.save_fd)
+        self.save_fd = None
+        return None
+
+    def close(self) -> None:
+        self.flush()
+        if self.save_fd is not None:
+            self.finish_save()
