@@ -1,0 +1,338 @@
+"""Lazy paths: ``db['l'][4]`` records a path and sends nothing.
+
+Rules this module keeps:
+
+- A path is immutable: each subscript makes a new proxy.
+- A query is sent by `_run()`, by iteration, by an assignment or `del`, by an operator or a
+  comparison, and by calling a method; each is one command, and what is written is the path that
+  the server takes.
+- No name that begins with an underscore is ever sent as a method, so Python's own look-ups
+  (copy, pickle, an editor's) send nothing.
+- No I/O here: commands go to a `Service`, which a client has over a socket, and a server, for the
+  code that it runs, in itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Protocol
+
+from pyzdb.errors import Path, PyzdbError, path_text
+from pyzdb.messages import Command
+from pyzdb.operations import TABLE
+from pyzdb.values import Lazy
+
+FUNCTIONS = frozenset(name for functions in TABLE.values() for name in functions)
+"""Every function that some type has: a name that is none is an error before anything is sent."""
+
+
+class Service(Protocol):
+    """Where the commands of proxies go."""
+
+    def query(self, command: Command) -> Any:
+        """Do one command and return its result, or raise its error."""
+
+    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+        """Do all commands or none, and return their results."""
+
+    def lock(self, timeout: float | None, lease: float | None) -> None:
+        """Wait for the lock of the whole tree."""
+
+    def unlock(self) -> None:
+        """Give the lock back."""
+
+
+def _operator(name: str) -> Callable[..., Any]:
+    def operate(self: Proxy, *operands: Any) -> Any:
+        return self._call(name, *operands)
+
+    operate.__name__ = name
+    return operate
+
+
+def _in_place(name: str) -> Callable[..., Any]:
+    def operate(self: Proxy, operand: Any) -> Any:
+        self._call(name, operand)
+        return self  # Python now assigns this to the same path, which does nothing
+
+    operate.__name__ = name
+    return operate
+
+
+class Proxy(Lazy):
+    """A place in the tree, which need not exist."""
+
+    __slots__ = ("_index", "_service")
+
+    def __init__(self, service: Service, index: Path = ()) -> None:
+        self._service = service
+        self._index = index
+
+    def _run(self) -> Any:
+        """Fetch what is stored here."""
+        return self._service.query(Command(self._index))
+
+    def _call(self, func: str, *args: Any, **kwargs: Any) -> Any:
+        return self._service.query(Command(self._index, func, args, kwargs))
+
+    def __getitem__(self, key: Any) -> Proxy:
+        return Proxy(self._service, (*self._index, key))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        # The second half of `db['x'] += 1`, whose first half did the work.
+        if (
+            type(value) is Proxy
+            and value._service is self._service
+            and value._index == (*self._index, key)
+        ):
+            return
+        self._service.query(Command(self._index, "__setitem__", (key, value)))
+
+    def __delitem__(self, key: Any) -> None:
+        self._call("__delitem__", key)
+
+    def __getattr__(self, name: str) -> Method:
+        if name.startswith("_") or name not in FUNCTIONS:
+            raise AttributeError(f"{self!r} has no function {name!r}", name=name, obj=self)
+        return Method(self, name)
+
+    def __dir__(self) -> list[str]:
+        return sorted({*object.__dir__(self), *(f for f in FUNCTIONS if f[0] != "_")})
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._call("__iter__"))
+
+    def __reversed__(self) -> Iterator[Any]:
+        return iter(self._call("__reversed__"))
+
+    def __len__(self) -> int:
+        return self._call("__len__")  # type: ignore[no-any-return]  # the server calls len
+
+    def __contains__(self, value: object) -> bool:
+        return self._call("__contains__", value)  # type: ignore[no-any-return]  # and `in`
+
+    def __repr__(self) -> str:
+        return path_text(self._index)
+
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self!r} stands for what a server stores and cannot be pickled")
+
+    # Equality asks the server, so there is no hash that could agree with it.
+    __hash__ = None  # type: ignore[assignment]
+    __eq__ = _operator("__eq__")
+    __ne__ = _operator("__ne__")
+    __lt__ = _operator("__lt__")
+    __le__ = _operator("__le__")
+    __gt__ = _operator("__gt__")
+    __ge__ = _operator("__ge__")
+    __bool__ = _operator("__bool__")
+
+    __add__ = _operator("__add__")
+    __sub__ = _operator("__sub__")
+    __mul__ = _operator("__mul__")
+    __truediv__ = _operator("__truediv__")
+    __floordiv__ = _operator("__floordiv__")
+    __mod__ = _operator("__mod__")
+    __divmod__ = _operator("__divmod__")
+    __pow__ = _operator("__pow__")
+    __and__ = _operator("__and__")
+    __or__ = _operator("__or__")
+    __xor__ = _operator("__xor__")
+    __lshift__ = _operator("__lshift__")
+    __rshift__ = _operator("__rshift__")
+
+    __radd__ = _operator("__radd__")
+    __rsub__ = _operator("__rsub__")
+    __rmul__ = _operator("__rmul__")
+    __rtruediv__ = _operator("__rtruediv__")
+    __rfloordiv__ = _operator("__rfloordiv__")
+    __rmod__ = _operator("__rmod__")
+    __rpow__ = _operator("__rpow__")
+    __rand__ = _operator("__rand__")
+    __ror__ = _operator("__ror__")
+    __rxor__ = _operator("__rxor__")
+    __rlshift__ = _operator("__rlshift__")
+    __rrshift__ = _operator("__rrshift__")
+
+    __iadd__ = _in_place("__iadd__")
+    __isub__ = _in_place("__isub__")
+    __imul__ = _in_place("__imul__")
+    __itruediv__ = _in_place("__itruediv__")
+    __ifloordiv__ = _in_place("__ifloordiv__")
+    __imod__ = _in_place("__imod__")
+    __ipow__ = _in_place("__ipow__")
+    __iand__ = _in_place("__iand__")
+    __ior__ = _in_place("__ior__")
+    __ixor__ = _in_place("__ixor__")
+    __ilshift__ = _in_place("__ilshift__")
+    __irshift__ = _in_place("__irshift__")
+
+    __neg__ = _operator("__neg__")
+    __pos__ = _operator("__pos__")
+    __abs__ = _operator("__abs__")
+    __invert__ = _operator("__invert__")
+    __round__ = _operator("__round__")
+    __int__ = _operator("__int__")
+    __float__ = _operator("__float__")
+    __index__ = _operator("__index__")
+
+
+class Method:
+    """A function at a place of the tree, to be called."""
+
+    __slots__ = ("_name", "_proxy")
+
+    def __init__(self, proxy: Proxy, name: str) -> None:
+        self._proxy = proxy
+        self._name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._proxy._call(self._name, *args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"{self._proxy!r}.{self._name}"
+
+
+class Root(Proxy):
+    """The whole tree, and what is done to it as a whole."""
+
+    __slots__ = ()
+
+    def undo(self, steps: int = 1) -> None:
+        """Take back the newest steps. Raises HistoryError when there are fewer."""
+        self._call("undo", steps)
+
+    def redo(self, steps: int = 1) -> None:
+        """Do undone steps again. Raises HistoryError when there are fewer."""
+        self._call("redo", steps)
+
+    def history(self, limit: int | None = None) -> list[dict[str, Any]]:
+        """The steps that can be undone, the newest first, at most ``limit``.
+
+        Each is a dict: "what" (function), "where" (path as text), "when" (datetime, UTC), "who"
+        (id of the client).
+        """
+        return self._call("history", limit)  # type: ignore[no-any-return]  # made by the server
+
+    def save(self) -> None:
+        """Write the whole tree to its file; when this returns, the file is whole and new."""
+        self._call("save")
+
+    def lock(self, timeout: float | None = None, lease: float | None = None) -> Lock:
+        """Have the tree for this thread alone, reads included, until `unlock()`.
+
+        Also for `with db.lock():`. ``timeout`` (seconds, default: that of the connection) is
+        how long to wait: LockTimeout. ``lease`` (seconds, default 30) is how long the lock
+        stays when it is not used.
+        """
+        self._service.lock(timeout, lease)
+        return Lock(self._service)
+
+    def unlock(self) -> None:
+        """Give the lock back. Raises LockError when this thread does not hold it."""
+        self._service.unlock()
+
+    def batch(self) -> Batch:
+        """Collect commands in a `with` block and send them as one message at its end.
+
+        All of them are done or none, as one step of the history. An error tells the number of
+        its command, from 0 on, and nothing is sent when the block itself raises.
+        """
+        return Batch(self._service)
+
+
+class Lock:
+    """A lock that is held; leaving a `with` block gives it back."""
+
+    __slots__ = ("_service",)
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def __enter__(self) -> Lock:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._service.unlock()
+        except PyzdbError:
+            # Why the block failed is the better answer, if it did.
+            if error is None:
+                raise
+
+    def __repr__(self) -> str:
+        return "<lock of db>"
+
+
+class Result:
+    """What a command of a batch will give: ``value``, once the block has ended."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: tuple[Any, ...] = ()
+
+    @property
+    def value(self) -> Any:
+        """The result of the command. Raises RuntimeError as long as it is not known."""
+        try:
+            return self._known[0]
+        except IndexError:
+            return self._unknown()
+
+    def _unknown(self, *_: object) -> Any:
+        raise RuntimeError(
+            "the result of a command in a batch is not known before the block has ended "
+            "without an error: the commands are sent then"
+        )
+
+    def __repr__(self) -> str:
+        return f"<result {self._known[0]!r}>" if self._known else "<result, not known yet>"
+
+    # A block that looks at a result would decide on something that is not there.
+    __bool__ = __index__ = __iter__ = __len__ = __getitem__ = __contains__ = _unknown
+    __lt__ = __le__ = __gt__ = __ge__ = __add__ = __radd__ = __sub__ = __rsub__ = _unknown
+    __eq__ = _unknown
+    __ne__ = _unknown
+    __hash__ = object.__hash__
+
+
+class Batch(Proxy):
+    """The tree within `with db.batch() as batch:`; every command gives a `Result`."""
+
+    __slots__ = ("_collected", "_ended", "_target")
+
+    def __init__(self, target: Service) -> None:
+        super().__init__(self)
+        self._target = target
+        self._collected: list[tuple[Command, Result]] = []
+        self._ended = False
+
+    def query(self, command: Command) -> Result:
+        """Collect a command."""
+        if self._ended:
+            raise RuntimeError("this batch has ended; begin another one with db.batch()")
+        result = Result()
+        self._collected.append((command, result))
+        return result
+
+    def __enter__(self) -> Batch:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended = True
+        if error is None and self._collected:
+            values = self._target.batch(tuple([command for command, _ in self._collected]))
+            for (_, result), value in zip(self._collected, values, strict=True):
+                result._known = (value,)
