@@ -11,8 +11,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pyzdb.errors import CorruptFile
-from pyzdb.storage.disk import Disk, free_name
+from pyzdb.storage.disk import Disk, damage, free_name
 from pyzdb.storage.parts import HEADER_SIZE, Part, part_names, read_part
 from pyzdb.storage.snapshot import Snapshot, State, read_snapshot
 
@@ -58,7 +57,7 @@ def read_contents(disk: Disk, filename: str) -> Contents:
     live = [path for first, path in names if first > sequence]
     contents.stale = [path for first, path in names if first <= sequence]
     if contents.stale and not live:
-        raise _damage(contents.stale[0], 0, f"the part with record {sequence + 1} is missing")
+        raise damage(contents.stale[0], 0, f"the part with record {sequence + 1} is missing")
     for path in live:
         _add(contents, read_part(disk.content(path), path), path is live[-1])
     return contents
@@ -67,17 +66,13 @@ def read_contents(disk: Disk, filename: str) -> Contents:
 def _add(contents: Contents, part: Part, last: bool) -> None:
     if part.first != contents.sequence + 1:
         missing = f"{contents.sequence + 1} to {part.first - 1}"
-        raise _damage(part.filename, 0, f"records {missing} before it are missing")
+        raise damage(part.filename, 0, f"records {missing} before it are missing")
     if part.previous != contents.chain:
-        raise _damage(part.filename, 0, "it belongs to another journal")
+        raise damage(part.filename, 0, "it belongs to another journal")
     if not last and not part.closed:
-        raise _damage(part.filename, part.end, "it stops without its end mark")
+        raise damage(part.filename, part.end, "it stops without its end mark")
     contents.parts.append(part)
     contents.sequence, contents.chain = part.sequence, part.next_previous
-
-
-def _damage(path: str, offset: int, why: str) -> CorruptFile:
-    return CorruptFile(f"{path} is damaged at offset {offset}: {why}", path, offset)
 
 
 def keep_aside(disk: Disk, path: str, data: bytes) -> str:

@@ -15,7 +15,7 @@ import os
 from contextlib import closing
 from typing import BinaryIO
 
-from pyzdb.errors import StorageError
+from pyzdb.errors import CorruptFile, StorageError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -160,3 +160,8 @@ def free_name(disk: Disk, path: str) -> str:
         number += 1
         name = f"{path}-{number}"
     return name
+
+
+def damage(filename: str, offset: int, why: str) -> CorruptFile:
+    """The error for damage at ``offset`` (bytes) of a file."""
+    return CorruptFile(f"{filename} is damaged at offset {offset}: {why}", filename, offset)

@@ -25,10 +25,10 @@ and goes on with records without gaps between them:
                    mark that of the last record
     16      8      sequence of the last record that was known to be on the disk
                    when this one was written
-    24      4      checksum of the record before (of the first record: the one
-                   in the header of the part)
-    28      4      checksum: CRC32 of bytes 0 to 27 and the body, starting from
-                   the seed
+    24      4      head: CRC32 of bytes 0 to 23, starting from the seed
+    28      4      checksum: CRC32 of the body, starting from the checksum of
+                   the record before (of the first record: the one in the
+                   header of the part) XOR the head
     32             body
     ======  =====  ============================================================
 
@@ -37,9 +37,12 @@ mark and nothing after it; only the last part may be without.
 
 What the rules of reading are:
 
-- A record that does not check, with no whole record after it that says it had been on the disk,
-  is a torn tail: what a crash leaves of a write that nobody was told about. It can be cut.
-- Everything else that does not check is damage: CorruptFile with the file and the offset.
+- A write that a crash interrupted stops short, before zeros or the end of the file, or leaves
+  whole sectors of zeros. When the first record that does not check is like that, and no whole
+  head after it says that it had been on the disk, it and the rest are a torn tail: nobody was
+  told of it, so it can be cut.
+- Everything else that does not check, one wrong bit or a record from elsewhere, is damage:
+  CorruptFile with the file and the offset.
 - The marks are no UTF-8, and the salt is told to nobody, so no body can pass for a record.
 """
 
@@ -50,32 +53,40 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 from zlib import crc32
 
-from pyzdb.errors import CorruptFile
-from pyzdb.storage.disk import Disk
+from pyzdb.storage.disk import Disk, damage
 
 MAGIC = b"pyzdbJ1\n"
-RECORD = b"\xff\xfePR"
-END = b"\xff\xfePE"
+MARK = b"\xff\xfeP"
+RECORD = MARK + b"R"
+END = MARK + b"E"
 
 _PART = struct.Struct("<8sQQII")
 _RECORD = struct.Struct("<4sIQQII")
 HEADER_SIZE = _RECORD.size
-CHECKED = HEADER_SIZE - 4
-"""Bytes of a header that its own checksum covers."""
+
+_PART_CHECKED = 28
+_RECORD_CHECKED = 24
+"""Bytes of a header that its own check covers."""
+
+SECTOR = 512
+"""Bytes that a disk writes whole or not at all."""
 
 MAX_BODY = 0xFFFF_FFFF
 """Bytes of one record's body: what its length field can say."""
 
 
-class Record(NamedTuple):
-    """Where a record lies in its part: its body is ``data[start:end]``."""
+Place = tuple[int, int, int]
+"""Of a record: sequence, start and end of its body in ``data``. A plain tuple, as there are as
+many as records."""
 
-    sequence: int
-    start: int
-    end: int
+
+class _Head(NamedTuple):
+    length: int
+    synced: int
 
 
 @dataclass
@@ -88,7 +99,7 @@ class Part:
     first: int
     previous: int
     seed: int
-    records: list[Record] = field(default_factory=list)
+    records: list[Place] = field(default_factory=list)
     sequence: int = 0
     chain: int = 0
     end: int = HEADER_SIZE
@@ -122,66 +133,58 @@ def part_names(disk: Disk, filename: str) -> list[tuple[int, str]]:
 
 def part_header(first: int, previous: int, salt: bytes) -> tuple[bytes, int]:
     """The header of a new part and its seed."""
-    bare = _PART.pack(MAGIC, int.from_bytes(salt, "little"), first, previous, 0)[:CHECKED]
+    bare = _PART.pack(MAGIC, int.from_bytes(salt, "little"), first, previous, 0)[:_PART_CHECKED]
     seed = crc32(bare)
     return bare + seed.to_bytes(4, "little"), seed
-
-
-def read_header(data: bytes, filename: str) -> Part:
-    """Begin to read a part. Raises CorruptFile when its header does not check."""
-    if len(data) < HEADER_SIZE:
-        raise CorruptFile(f"{filename} is damaged at offset 0: no header", filename, 0)
-    magic, _, first, previous, seed = _PART.unpack_from(data)
-    if magic != MAGIC or crc32(data[:CHECKED]) != seed:
-        raise CorruptFile(f"{filename} is damaged at offset 0: its header", filename, 0)
-    if not filename.endswith(f".journal-{first:012}"):
-        raise CorruptFile(
-            f"{filename} is damaged at offset 0: it is the part of record {first}", filename, 0
-        )
-    return Part(filename, data, first, previous, seed, sequence=first - 1, chain=previous)
 
 
 def encode(
     kind: bytes, body: bytes, sequence: int, synced: int, previous: int, seed: int
 ) -> tuple[bytes, int]:
     """A record or end mark, and its checksum."""
-    bare = _RECORD.pack(kind, len(body), sequence, synced, previous, 0)[:CHECKED]
-    check = crc32(body, crc32(bare, seed))
-    return b"".join((bare, check.to_bytes(4, "little"), body)), check
+    head = crc32(_RECORD.pack(kind, len(body), sequence, synced, 0, 0)[:_RECORD_CHECKED], seed)
+    check = crc32(body, previous ^ head)
+    return _RECORD.pack(kind, len(body), sequence, synced, head, check) + body, check
+
+
+def read_header(data: bytes, filename: str) -> Part:
+    """Begin to read a part. Raises CorruptFile when its header does not check."""
+    if len(data) < HEADER_SIZE:
+        raise damage(filename, 0, "it has no whole header")
+    magic, _, first, previous, seed = _PART.unpack_from(data)
+    if magic != MAGIC or crc32(data[:_PART_CHECKED]) != seed:
+        raise damage(filename, 0, "its header does not check")
+    if not filename.endswith(f".journal-{first:012}"):
+        raise damage(filename, 0, f"it is the part of record {first}")
+    return Part(filename, data, first, previous, seed, sequence=first - 1, chain=previous)
 
 
 def read_records(part: Part) -> None:
     """Add the records of ``part.data`` from ``part.end`` on, as far as they are whole.
 
-    Raises CorruptFile for a whole record that does not continue the one before it.
+    Raises CorruptFile for a record that does not continue the one before it.
     """
     data, view, seed = part.data, memoryview(part.data), part.seed
     size = len(data)
     offset, sequence, chain = part.end, part.sequence, part.chain
     unpack, add = _RECORD.unpack_from, part.records.append
     try:
-        while offset + HEADER_SIZE <= size:
-            kind, length, number, _, previous, check = unpack(data, offset)
+        while (start := offset + HEADER_SIZE) <= size:
+            kind, length, number, _, head, check = unpack(data, offset)
             if kind != RECORD and kind != END:
                 break
-            start = offset + HEADER_SIZE
+            if crc32(view[offset : offset + _RECORD_CHECKED], seed) != head:
+                break
+            if number != (sequence + 1 if kind == RECORD else sequence):
+                why = f"record {number} does not continue record {sequence}"
+                raise damage(part.filename, offset, why)
             end = start + length
-            if end > size:
+            if end > size or crc32(view[start:end], chain ^ head) != check:
                 break
-            if crc32(view[start:end], crc32(view[offset : offset + CHECKED], seed)) != check:
-                break
-            expected = sequence + 1 if kind == RECORD else sequence
-            if number != expected or previous != chain:
-                raise CorruptFile(
-                    f"{part.filename} is damaged at offset {offset}: record {number} does not "
-                    f"continue record {sequence}",
-                    part.filename,
-                    offset,
-                )
             if kind == END:
                 part.closed, part.mark = True, check
                 break
-            add(Record(number, start, end))
+            add((number, start, end))
             offset, sequence, chain = end, number, check
     finally:
         part.end, part.sequence, part.chain = offset, sequence, chain
@@ -192,38 +195,46 @@ def read_part(data: bytes, filename: str) -> Part:
     part = read_header(data, filename)
     read_records(part)
     after = part.end + HEADER_SIZE if part.closed else part.end
-    if data.count(0, after) == len(data) - after:
+    written = data[after:].rstrip(b"\0")
+    if not written:
         return part
     if part.closed:
-        raise CorruptFile(
-            f"{filename} is damaged at offset {after}: it goes on after its end", filename, after
-        )
-    for synced in _claims(part):
-        if synced > part.sequence:
-            raise CorruptFile(
-                f"{filename} is damaged at offset {part.end}: record {part.sequence + 1} does "
-                "not check, and it had been on the disk",
-                filename,
-                part.end,
-            )
-    part.torn = data[part.end :].rstrip(b"\0")
+        raise damage(filename, after, "it goes on after its end")
+    if not _is_torn(part, written):
+        raise damage(filename, part.end, f"what follows record {part.sequence} does not check")
+    if any(synced > part.sequence for synced in _claims(part)):
+        why = f"record {part.sequence + 1} does not check, and it had been on the disk"
+        raise damage(filename, part.end, why)
+    part.torn = written
     return part
 
 
+def _is_torn(part: Part, written: bytes) -> bool:
+    """True when the first of the bytes ``written`` after the end are an unfinished record."""
+    head = _head(part, part.end)
+    size = HEADER_SIZE + (head.length if head else 0)
+    if len(written) < size:
+        return True
+    edges = [0, *range(SECTOR - part.end % SECTOR, size, SECTOR), size]
+    return any(written.count(0, a, b) == b - a for a, b in pairwise(edges))
+
+
+def _head(part: Part, offset: int) -> _Head | None:
+    """What the head at ``offset`` says; None when it is cut or does not check."""
+    data = part.data[offset : offset + HEADER_SIZE]
+    if len(data) < HEADER_SIZE:
+        return None
+    kind, length, _, synced, head, _ = _RECORD.unpack(data)
+    if kind not in (RECORD, END) or crc32(data[:_RECORD_CHECKED], part.seed) != head:
+        return None
+    return _Head(length, synced)
+
+
 def _claims(part: Part) -> Iterator[int]:
-    """What the whole records after the end say had been on the disk."""
-    data, view = part.data, memoryview(part.data)
-    offset = data.find(RECORD[:3], part.end + 1)
-    while 0 <= offset <= len(data) - HEADER_SIZE:
-        kind, length, _, synced, _, check = _RECORD.unpack_from(data, offset)
-        start = offset + HEADER_SIZE
-        if (
-            kind in (RECORD, END)
-            and start + length <= len(data)
-            and crc32(
-                view[start : start + length], crc32(view[offset : offset + CHECKED], part.seed)
-            )
-            == check
-        ):
-            yield synced
-        offset = data.find(RECORD[:3], offset + 1)
+    """What the whole heads after the end say had been on the disk."""
+    offset = part.data.find(MARK, part.end + 1)
+    while offset >= 0:
+        head = _head(part, offset)
+        if head is not None:
+            yield head.synced
+        offset = part.data.find(MARK, offset + 1)

@@ -30,8 +30,7 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
-from pyzdb.errors import CorruptFile
-from pyzdb.storage.disk import Disk
+from pyzdb.storage.disk import Disk, damage
 from pyzdb.values import from_wire, to_wire
 
 State = dict[str, Any]
@@ -178,11 +177,11 @@ def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
         file.seek(0)
         checksum = crc32(file.read(_CHECKED), checksum)
         if length != head.length or checksum != head.checksum:
-            raise _damaged(filename, "its checksum is wrong", HEADER_SIZE)
+            raise damage(filename, HEADER_SIZE, "its checksum is wrong")
         file.seek(HEADER_SIZE)
         state = _unpickle(file, filename, HEADER_SIZE)
         if not isinstance(state, dict):
-            raise _damaged(filename, "it holds no state", HEADER_SIZE)
+            raise damage(filename, HEADER_SIZE, "it holds no state")
         return Snapshot(state, head.sequence, head.chain, HEADER_SIZE + length)
 
 
@@ -192,14 +191,14 @@ def read_head(file: BinaryIO, filename: str) -> Head | None:
     if data[:1] == PLAIN_PICKLE:
         return None
     if len(data) < HEADER_SIZE or not data.startswith(MAGIC):
-        raise _damaged(filename, "it is no snapshot of a database", 0)
+        raise damage(filename, 0, "it is no snapshot of a database")
     return Head(*_HEADER.unpack(data)[1:])
 
 
 def _read_plain(file: BinaryIO, filename: str) -> Snapshot:
     tree = _unpickle(file, filename, 0)
     if not isinstance(tree, dict | list):
-        raise _damaged(filename, f"it is the pickle of a {type(tree).__name__}", 0)
+        raise damage(filename, 0, f"it is the pickle of a {type(tree).__name__}")
     return Snapshot({"tree": tree}, 0, 0, file.tell())
 
 
@@ -207,8 +206,4 @@ def _unpickle(file: BinaryIO, filename: str, start: int) -> Any:
     try:
         return load_state(file)
     except Exception as error:  # a pickle can raise whatever its opcodes lead to
-        raise _damaged(filename, f"it cannot be unpickled: {error}", start) from error
-
-
-def _damaged(filename: str, why: str, offset: int) -> CorruptFile:
-    return CorruptFile(f"{filename} is damaged at offset {offset}: {why}", filename, offset)
+        raise damage(filename, start, f"it cannot be unpickled: {error}") from error
