@@ -62,14 +62,24 @@ __all__ = [
     "StorageFull",
     "SyncFailed",
     "from_wire",
+    "key_text",
     "path_text",
     "to_wire",
 ]
 
 Path = tuple[Any, ...]
 
-PATH_KEY_LENGTH = 60
+KEY_LENGTH = 60
 """Characters of one key that an error shows; a longer key is cut."""
+
+
+def key_text(key: Any) -> str:
+    """``repr(key)``, cut where it is long; also for what has none."""
+    try:
+        text = repr(key)
+    except ValueError:  # an integer of more digits than Python writes
+        text = f"<a large {type(key).__name__}>"
+    return text if len(text) <= KEY_LENGTH else text[: KEY_LENGTH - 3] + "..."
 
 
 def path_text(path: Path) -> str:
@@ -77,12 +87,10 @@ def path_text(path: Path) -> str:
     parts = []
     for key in path:
         if isinstance(key, slice):
-            ends = ["" if end is None else repr(end) for end in (key.start, key.stop)]
-            text = ":".join(ends) + ("" if key.step is None else f":{key.step!r}")
+            ends = ["" if end is None else key_text(end) for end in (key.start, key.stop)]
+            text = ":".join(ends) + ("" if key.step is None else f":{key_text(key.step)}")
         else:
-            text = repr(key)
-        if len(text) > PATH_KEY_LENGTH:
-            text = text[: PATH_KEY_LENGTH - 3] + "..."
+            text = key_text(key)
         parts.append(f"[{text}]")
     return "db" + "".join(parts)
 
@@ -245,11 +253,11 @@ def from_wire(wire: dict[str, Any]) -> PyzdbError:
     """Make the error again that ``to_wire`` described; an unknown name gives OperationError."""
     kind = _BY_NAME.get(str(wire.get("type")), OperationError)
     message = str(wire.get("message", ""))
-    if issubclass(kind, _PathError):
-        command = wire.get("command")
-        return kind(
-            message,
-            tuple(wire.get("path") or ()),
-            command if isinstance(command, int) else None,
-        )
-    return kind(message)
+    if not issubclass(kind, _PathError):
+        return kind(message)
+    path, command = wire.get("path"), wire.get("command")
+    return kind(
+        message,
+        tuple(path) if isinstance(path, list) else (),
+        command if isinstance(command, int) else None,
+    )

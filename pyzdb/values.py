@@ -35,12 +35,11 @@ Rules this module keeps:
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
-from decimal import Decimal, InvalidOperation
-from math import isfinite
+from decimal import Decimal
+from math import inf, isfinite, nan
 from typing import Any
 from uuid import UUID
 
@@ -119,13 +118,22 @@ class Custom:
         return isinstance(other, Custom) and self.name == other.name and self.fields == other.fields
 
     def __hash__(self) -> int:
-        return hash(self.name)
+        return hash((self.name, _frozen(self.fields)))
 
     def __repr__(self) -> str:
         return f"Custom({self.name!r}, {self.fields!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Custom, (self.name, self.fields))
+
+
+def _frozen(value: Any) -> Any:
+    """A hashable stand-in for a value; equal values have equal ones."""
+    if isinstance(value, dict):
+        return frozenset((key, _frozen(child)) for key, child in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(child) for child in value)
+    return frozenset(value) if isinstance(value, set) else value
 
 
 class Lazy:
@@ -139,8 +147,12 @@ class Lazy:
         raise NotImplementedError
 
 
-def _aware(value: datetime | time) -> dict[str, Any]:
-    fields: dict[str, Any] = {"iso": value.isoformat()}
+def _bytes_fields(value: bytes | bytearray) -> dict[str, Any]:
+    return {"base64": base64.b64encode(value).decode()}
+
+
+def _moment_fields(value: datetime | time, iso: str) -> dict[str, Any]:
+    fields: dict[str, Any] = {"iso": iso}
     if value.fold:
         fields["fold"] = 1
     zone = getattr(value.tzinfo, "key", None)
@@ -149,60 +161,76 @@ def _aware(value: datetime | time) -> dict[str, Any]:
     return fields
 
 
-def _from_aware(kind: type[Any], fields: dict[str, Any]) -> Any:
-    value = kind.fromisoformat(fields["iso"])
-    zone = fields.get("zone")
-    if zone is not None:
-        from zoneinfo import ZoneInfo  # only who stores named zones pays for it
-
-        value = value.replace(tzinfo=ZoneInfo(zone))
-    return value.replace(fold=1) if fields.get("fold") else value
-
-
 def _file_fields(value: File) -> dict[str, Any]:
-    fields: dict[str, Any] = {"filename": value.filename}
-    if value.content is not None:
-        fields["content"] = {TAG: "bytes", "base64": base64.b64encode(value.content).decode()}
-    else:
-        fields["location"] = value.location
-    return fields
+    if value.content is None:
+        return {"filename": value.filename, "location": value.location}
+    content = {TAG: "bytes", **_bytes_fields(value.content)}
+    return {"filename": value.filename, "content": content}
 
 
-def _from_file(fields: dict[str, Any]) -> File:
-    content = fields.get("content")
-    if isinstance(content, dict):
-        content = base64.b64decode(content["base64"], validate=True)
-    elif isinstance(content, str):
-        content = content.encode()
-    return File(fields.get("location"), fields.get("filename"), content)
-
-
+# The methods are those of the built-in type: what a subclass makes of them may be unreadable.
 _SCALARS: dict[type[Any], tuple[str, Callable[[Any], dict[str, Any]]]] = {
-    bytes: ("bytes", lambda v: {"base64": base64.b64encode(v).decode()}),
-    bytearray: ("bytes", lambda v: {"base64": base64.b64encode(v).decode()}),
-    datetime: ("datetime", _aware),
-    date: ("date", lambda v: {"iso": v.isoformat()}),
-    time: ("time", _aware),
+    bytes: ("bytes", _bytes_fields),
+    bytearray: ("bytes", _bytes_fields),
+    datetime: ("datetime", lambda v: _moment_fields(v, datetime.isoformat(v))),
+    date: ("date", lambda v: {"iso": date.isoformat(v)}),
+    time: ("time", lambda v: _moment_fields(v, time.isoformat(v))),
     timedelta: (
         "timedelta",
         lambda v: {"days": v.days, "seconds": v.seconds, "microseconds": v.microseconds},
     ),
-    Decimal: ("Decimal", lambda v: {"value": str(v)}),
-    UUID: ("UUID", lambda v: {"value": str(v)}),
+    Decimal: ("Decimal", lambda v: {"value": Decimal.__str__(v)}),
+    UUID: ("UUID", lambda v: {"value": UUID.__str__(v)}),
     File: ("file", _file_fields),
 }
 
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    text = fields[name]
+    if type(text) is not str:
+        raise TypeError(f'"{name}" must be a string')
+    return text
+
+
+def _bytes(fields: dict[str, Any]) -> bytes:
+    return base64.b64decode(_text(fields, "base64"), validate=True)
+
+
+def _moment(kind: type[Any], fields: dict[str, Any]) -> Any:
+    value = kind.fromisoformat(_text(fields, "iso"))
+    if "zone" in fields:
+        from zoneinfo import ZoneInfo  # only who stores named zones pays for it
+
+        value = value.replace(tzinfo=ZoneInfo(_text(fields, "zone")))
+    return value.replace(fold=1) if fields.get("fold") else value
+
+
+def _file(fields: dict[str, Any]) -> File:
+    location = fields.get("location")
+    content = fields.get("content")
+    if content is None or location is not None:
+        location = _text(fields, "location")
+    filename = None if fields.get("filename") is None else _text(fields, "filename")
+    if content is None:
+        return File(location, filename)
+    # Version 1 sends text; a client that sends both cannot know that the server sees the file.
+    content = _bytes(content) if type(content) is dict else _text(fields, "content").encode()
+    return File(None, filename if filename is not None else location, content)
+
+
+_FLOATS = {"nan": nan, "inf": inf, "-inf": -inf}
+
 _FROM_SCALARS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "bytes": lambda f: base64.b64decode(f["base64"], validate=True),
-    "float": lambda f: float(f["value"]),
-    "int": lambda f: int(f["hex"], 16),
-    "datetime": lambda f: _from_aware(datetime, f),
-    "date": lambda f: date.fromisoformat(f["iso"]),
-    "time": lambda f: _from_aware(time, f),
+    "bytes": _bytes,
+    "float": lambda f: _FLOATS[_text(f, "value")],
+    "int": lambda f: int(_text(f, "hex"), 16),
+    "datetime": lambda f: _moment(datetime, f),
+    "date": lambda f: date.fromisoformat(_text(f, "iso")),
+    "time": lambda f: _moment(time, f),
     "timedelta": lambda f: timedelta(f["days"], f["seconds"], f["microseconds"]),
-    "Decimal": lambda f: Decimal(f["value"]),
-    "UUID": lambda f: UUID(f["value"]),
-    "file": _from_file,
+    "Decimal": lambda f: Decimal(_text(f, "value")),
+    "UUID": lambda f: UUID(_text(f, "value")),
+    "file": _file,
 }
 
 _SEQUENCES: dict[type[Any], str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
@@ -210,7 +238,19 @@ _FROM_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     name: kind for kind, name in _SEQUENCES.items()
 }
 
-_BUILT_IN = frozenset({*_FROM_SCALARS, *_FROM_SEQUENCES, "dict", "slice"})
+_EXACT: dict[type[Any], Callable[[Any], Any]] = {
+    int: int.__int__,
+    float: float.__float__,
+    str: str.__str__,
+    list: list,
+    tuple: tuple,
+    set: set,
+    frozenset: frozenset,
+}
+"""How a subclass becomes the built-in type."""
+
+_TAGS = frozenset({*_FROM_SCALARS, *_FROM_SEQUENCES, "dict", "slice"})
+_TYPES = frozenset({*_LEAVES, *_EXACT, *_SCALARS, dict, Custom})
 
 _registered: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
 _registered_names: dict[str, Callable[[Any], Any]] = {}
@@ -226,10 +266,13 @@ def register(
 
     ``to_json(value)`` returns anything that can be stored, ``from_json`` makes the value of it
     again. ``name`` (str) marks it on the wire: choose it once and keep it. Subclasses are not
-    covered. Raises ValueError for a name that pyzdb or another type uses.
+    covered. Raises ValueError for a name that pyzdb or another type uses, and for a type that
+    can be stored without.
     """
-    if not isinstance(name, str) or not name or name in _BUILT_IN:
+    if not isinstance(name, str) or not name or name in _TAGS:
         raise ValueError(f"{name!r} cannot be the name of a type")
+    if type in _TYPES:
+        raise ValueError(f"{type.__name__} can be stored without being registered")
     known = _registered.get(type)
     if name in _registered_names and (known is None or known[0] != name):
         raise ValueError(f"another type is registered as {name!r}")
@@ -286,25 +329,26 @@ def to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
     """
     if is_plain(value):
         return value, False
-    return _tagged(value, tuple(path), (), None)
+    return _tagged(value, tuple(path), ())
 
 
 def argument_to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
     """The same for a key of a path or an argument of a function, which may be a slice."""
     if type(value) is slice:
-        ends = {name: getattr(value, name) for name in ("start", "stop", "step")}
+        ends = {"start": value.start, "stop": value.stop, "step": value.step}
         for end in ends.values():
-            if end is not None and type(end) is not int:
+            if end is not None and not (type(end) is int and is_plain(end)):
                 raise EncodingError(f"{path_text(path)}: a slice takes integers or nothing", path)
         return {TAG: "slice", **ends}, True
     return to_wire(value, path)
 
 
-def _tagged(
-    value: Any, path: Path, above: tuple[int, ...], kind: type[Any] | None
-) -> tuple[Any, bool]:
+def _tagged(value: Any, path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
+    """The same for a part: ``path`` leads to it, ``above`` are the ids of what it lies in."""
     kind = type(value)
-    if kind is str or kind is bool or value is None:
+    if kind is str:
+        if not value.isascii():
+            _check_text(value, path)
         return value, False
     if kind is int:
         if -BIG_INT < value < BIG_INT:
@@ -312,66 +356,111 @@ def _tagged(
         return {TAG: "int", "hex": hex(value)}, True
     if kind is float:
         return (value, False) if isfinite(value) else ({TAG: "float", "value": str(value)}, True)
-    if kind in _SCALARS:
-        name, fields = _SCALARS[kind]
-        return {TAG: name, **fields(value)}, True
+    if kind in _LEAVES:
+        return value, False
+    if kind is dict:
+        return _dict_to_wire(value, path, _inside(value, path, above))
+    if kind is list or kind in _SEQUENCES:
+        return _sequence_to_wire(value, path, _inside(value, path, above))
+    if kind is Custom:
+        return _custom_to_wire(value, path, _inside(value, path, above))
     if kind in _registered:
         own, to_json = _registered[kind]
-        data, _ = _container(to_json(value), path, (*above, id(value)))
-        return {TAG: own, "data": data}, True
-    if kind is Custom:
-        fields_wire, _ = _container(value.fields, path, above)
-        return {TAG: value.name, **fields_wire}, True
-    return _container(value, path, above)
+        return {
+            TAG: own,
+            "data": _tagged(to_json(value), path, _inside(value, path, above))[0],
+        }, True
+    for base in kind.__mro__:
+        if base in _SCALARS:
+            name, fields = _SCALARS[base]
+            if base is File:
+                _check_text(value.filename, path)
+                _check_text(value.location or "", path)
+            return {TAG: name, **fields(value)}, True
+    return _tagged(_base(value, path), path, above)
 
 
-def _container(value: Any, path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
-    kind = type(value)
-    if not (kind is list or kind is dict or kind in _SEQUENCES):
-        base = _base(value, path)
-        if base is not value:
-            return _tagged(base, path, (*above, id(value)), None)
-        return _tagged(value, path, above, None)
+def _inside(value: Any, path: Path, above: tuple[int, ...]) -> tuple[int, ...]:
+    """``above`` for what lies in ``value``."""
     if id(value) in above:
         raise EncodingError(f"{path_text(path)} holds itself: a cycle cannot be stored", path)
     if len(above) >= MAX_DEPTH:
         raise EncodingError(f"{path_text(path)} is nested deeper than {MAX_DEPTH} levels", path)
-    above = (*above, id(value))
-    if kind is dict:
-        return _dict_to_wire(value, path, above)
+    return (*above, id(value))
+
+
+def _sequence_to_wire(value: Any, path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
+    kind = type(value)
     tagged = kind is not list
     items = []
     for place, child in enumerate(value):
-        wire, child_tagged = _tagged(child, (*path, place), above, None)
+        wire, child_tagged = _tagged(child, (*path, place), above)
         tagged = tagged or child_tagged
         items.append(wire)
-    return ({TAG: _SEQUENCES[kind], "items": items} if kind is not list else items), tagged
+    if kind is list:
+        return items, tagged
+    if kind is not tuple:
+        for wire in items:
+            _check_hashable(wire, path)
+    return {TAG: _SEQUENCES[kind], "items": items}, True
 
 
 def _dict_to_wire(value: dict[Any, Any], path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
     if TAG not in value and all(type(key) is str for key in value):
         tagged = False
-        plain = {}
+        fields = {}
         for key, child in value.items():
-            plain[key], child_tagged = _tagged(child, (*path, key), above, None)
+            place = (*path, key)
+            if not key.isascii():
+                _check_text(key, place)
+            fields[key], child_tagged = _tagged(child, place, above)
             tagged = tagged or child_tagged
-        return plain, tagged
+        return fields, tagged
     pairs = []
     for key, child in value.items():
         place = (*path, key)
-        if type(key) not in (*_LEAVES, int, float, tuple, *_SCALARS, frozenset):
-            key = _base(key, place)
-        pairs.append([_tagged(key, place, above, None)[0], _tagged(child, place, above, None)[0]])
+        key_wire, _ = _tagged(key, place, above)
+        _check_hashable(key_wire, place)
+        pairs.append([key_wire, _tagged(child, place, above)[0]])
     return {TAG: "dict", "items": pairs}, True
+
+
+def _custom_to_wire(value: Custom, path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
+    fields, _ = _dict_to_wire(value.fields, path, above)
+    if TAG in fields:
+        raise EncodingError(f"{path_text(path)}: the fields of {value!r} need other names", path)
+    _check_text(value.name, path)
+    return {TAG: value.name, **fields}, True
+
+
+def _check_text(text: str, path: Path) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise surrogate_error(text, path) from None
+
+
+def _check_hashable(wire: Any, path: Path) -> None:
+    """Refuse a key, or a member of a set, that would come back as something that cannot be one."""
+    kind = type(wire)
+    name = wire.get(TAG) if kind is dict else None
+    if name == "tuple" or name == "frozenset":
+        for item in wire["items"]:
+            _check_hashable(item, path)
+    elif kind is list or (kind is dict and name in (None, "dict", "set")):
+        raise EncodingError(
+            f"{path_text(path)}: a key or a member of a set cannot be stored as a list or dict",
+            path,
+        )
 
 
 def _base(value: Any, path: Path) -> Any:
     """The value as the built-in type that it is a kind of; EncodingError if it is of none."""
     if isinstance(value, Lazy):
         return value._run()
-    for kind in (bool, int, float, str, bytes, tuple, list, set, frozenset, datetime, date, time):
+    for kind, exact in _EXACT.items():
         if isinstance(value, kind):
-            return _exact(kind, value)
+            return exact(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, Iterable) and not isinstance(value, io.IOBase | memoryview):
@@ -381,24 +470,6 @@ def _base(value: Any, path: Path) -> Any:
         "pyzdb.register() adds types of your own",
         path,
     )
-
-
-def _exact(kind: type[Any], value: Any) -> Any:
-    if kind is str:
-        return str.__str__(value)
-    if kind is int:
-        return int.__int__(value)
-    if kind is float:
-        return float.__float__(value)
-    if kind in (datetime, date, time):
-        shape = {
-            datetime: ("year", "month", "day", "hour", "minute", "second", "microsecond"),
-            date: ("year", "month", "day"),
-            time: ("hour", "minute", "second", "microsecond"),
-        }[kind]
-        exact = kind(*(getattr(value, name) for name in shape))
-        return exact if kind is date else exact.replace(tzinfo=value.tzinfo, fold=value.fold)
-    return kind(value)
 
 
 def from_wire(wire: Any, room: int = MAX_DEPTH) -> Any:
@@ -449,30 +520,38 @@ def _from_tag(wire: dict[str, Any], room: int) -> Any:
     try:
         if name in _FROM_SCALARS:
             return _FROM_SCALARS[name](wire)
-        if name in _FROM_SEQUENCES or name == "dict":
-            items = wire["items"]
-            if type(items) is not list:
-                raise EncodingError(f'"items" of the tag {name!r} must be an array')
-            if room <= 0:
-                raise _too_deep()
-            if name == "dict":
-                return {
-                    from_wire(key, room - 1): from_wire(child, room - 1) for key, child in items
-                }
-            return _FROM_SEQUENCES[name](from_wire(items, room))
-        fields = {key: from_wire(child, room) for key, child in wire.items() if key != TAG}
-    except (KeyError, ValueError, AttributeError, InvalidOperation, OverflowError) as error:
-        raise EncodingError(f"the fields of the tag {name!r} are wrong: {error}") from None
-    except binascii.Error as error:
-        raise EncodingError(f"the fields of the tag {name!r} are wrong: {error}") from None
+        if room <= 0:
+            raise _too_deep()
+        if name in _FROM_SEQUENCES:
+            return _FROM_SEQUENCES[name](from_wire(_items(wire), room))
+        if name == "dict":
+            return {
+                from_wire(key, room - 1): from_wire(child, room - 1)
+                for key, child in map(_pair, _items(wire))
+            }
+        fields = {key: from_wire(child, room - 1) for key, child in wire.items() if key != TAG}
+        if name in _registered_names and "data" in fields:
+            return _registered_names[name](fields["data"])
+        return Custom(name, fields)
     except EncodingError:
         raise
-    except TypeError as error:
-        raise EncodingError(f"the fields of the tag {name!r} are wrong: {error}") from None
-    from_json = _registered_names.get(name)
-    if from_json is not None and "data" in fields:
-        return from_json(fields["data"])
-    return Custom(name, fields)
+    except Exception as error:
+        # What the constructors of so many types raise is no list that would stay right.
+        why = f"{type(error).__name__}: {error}"
+        raise EncodingError(f"the fields of the tag {name!r} are wrong: {why}") from error
+
+
+def _items(wire: dict[str, Any]) -> list[Any]:
+    items = wire["items"]
+    if type(items) is not list:
+        raise TypeError('"items" must be an array')
+    return items
+
+
+def _pair(pair: Any) -> list[Any]:
+    if type(pair) is not list:
+        raise TypeError('"items" must hold arrays of a key and a value')
+    return pair
 
 
 def too_deep(wire: Any, room: int = MAX_DEPTH) -> bool:
@@ -494,7 +573,7 @@ def too_deep(wire: Any, room: int = MAX_DEPTH) -> bool:
 
 
 def surrogate_error(value: Any, path: Path = ()) -> EncodingError:
-    """The error for a value in which the encoder met a lone surrogate, with the path to it."""
+    """The error for a plain value in which the encoder met a lone surrogate, and its path."""
     found = _find_surrogate(value, tuple(path))
     where = path if found is None else found
     return EncodingError(
@@ -503,19 +582,19 @@ def surrogate_error(value: Any, path: Path = ()) -> EncodingError:
 
 
 def _find_surrogate(value: Any, path: Path) -> Path | None:
-    if isinstance(value, str):
+    if type(value) is str:
         return path if any("\ud800" <= char <= "\udfff" for char in value) else None
-    if isinstance(value, dict):
+    if type(value) is dict:
         children: Iterable[tuple[Any, Any]] = value.items()
-        for key in value:
-            if _find_surrogate(key, path) is not None:
-                return path
-    elif isinstance(value, list | tuple | set | frozenset):
+    elif type(value) is list:
         children = enumerate(value)
     else:
         return None
     for key, child in children:
-        found = _find_surrogate(child, (*path, key))
+        place = (*path, key)
+        if _find_surrogate(key, place) is not None:
+            return place
+        found = _find_surrogate(child, place)
         if found is not None:
             return found
     return None
