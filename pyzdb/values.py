@@ -77,8 +77,8 @@ class File:
         filename: str | None = None,
         content: bytes | None = None,
     ) -> None:
-        if location is None and content is None:
-            raise TypeError("a File needs a location or its content")
+        if (location is None) == (content is None):
+            raise TypeError("a File needs either a location or its content")
         if location is None and filename is None:
             raise TypeError("a File with content needs a filename")
         self.location = None if location is None else str(location)
@@ -206,16 +206,13 @@ def _moment(kind: type[Any], fields: dict[str, Any]) -> Any:
 
 
 def _file(fields: dict[str, Any]) -> File:
-    location = fields.get("location")
-    content = fields.get("content")
-    if content is None or location is not None:
-        location = _text(fields, "location")
     filename = None if fields.get("filename") is None else _text(fields, "filename")
+    content = fields.get("content")
     if content is None:
-        return File(location, filename)
-    # Version 1 sends text; a client that sends both cannot know that the server sees the file.
+        return File(_text(fields, "location"), filename)
+    # Version 1 sends the content as text.
     content = _bytes(content) if type(content) is dict else _text(fields, "content").encode()
-    return File(None, filename if filename is not None else location, content)
+    return File(None, filename, content)
 
 
 _FLOATS = {"nan": nan, "inf": inf, "-inf": -inf}

@@ -29,6 +29,18 @@ NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a file cannot grow: the disk, the quota, the limit of a file."""
 
 
+Identity = tuple[int, int, int, int]
+"""What tells a file from another one of the same name: device, inode, size, time of change."""
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def _by_number(fd: int) -> str:
+    return f"/proc/self/fd/{fd}"
+
+
 def database_path(filename: str | os.PathLike[str]) -> str:
     """The real path of a database file: its journal and lock lie beside what a link points to.
 
@@ -54,6 +66,17 @@ class Disk:
     def open(self, path: str, write: bool = False) -> int:
         """Open a file that exists."""
         return os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+
+    def hold(self, path: str) -> int:
+        """Get hold of whatever lies there without opening it: nothing is read, nothing waits.
+
+        A symbolic link is held itself; `reopen` opens what is held.
+        """
+        return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+
+    def reopen(self, fd: int) -> int:
+        """Open the file that a descriptor holds, wherever its name leads by now, for reading."""
+        return self.open(_by_number(fd))
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -103,6 +126,11 @@ class Disk:
         """Give a file a second name. Raises FileExistsError when the name is taken."""
         os.link(source, target, follow_symlinks=False)
 
+    def link_held(self, fd: int, target: str) -> None:
+        """Give the file that a descriptor holds a second name, as `link` does."""
+        # Python follows the link only in linkat, which it calls when there is a folder.
+        os.link(_by_number(fd), target, src_dir_fd=fd, follow_symlinks=True)
+
     def unlink(self, path: str) -> None:
         os.unlink(path)
 
@@ -124,16 +152,27 @@ class Disk:
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)
 
+    def real_path(self, path: str) -> str:
+        """The path with every symbolic link in it resolved, as far as it exists."""
+        return os.path.realpath(path)
+
+    def path_of(self, fd: int) -> str:
+        """The real path of what a descriptor holds."""
+        return os.readlink(_by_number(fd))
+
+    def status(self, fd: int) -> os.stat_result:
+        """Type, size, times and identity of what a descriptor holds."""
+        return os.fstat(fd)
+
     def size(self, fd: int) -> int:
         return os.fstat(fd).st_size
 
-    def identity(self, path: str) -> tuple[int, int, int, int] | None:
-        """What tells a file from another one of the same name; None when there is none."""
+    def identity(self, path: str) -> Identity | None:
+        """The identity of a file; None when there is none."""
         try:
-            found = os.stat(path)
+            return identity_of(os.stat(path))
         except FileNotFoundError:
             return None
-        return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
 
     def reader(self, path: str) -> BinaryIO:
         """A file object to read from the start."""
