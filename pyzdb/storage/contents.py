@@ -2,15 +2,17 @@
 
 The snapshot says which record it ends with, so the journal must go on with exactly the next one,
 from part to part, and each part names the checksum of what was before it. Parts from before the
-snapshot are what an interrupted save left: they are not read.
+snapshot are what an interrupted save left: they are not read. Where the snapshot is damaged, all
+parts are read: a journal that begins with record 1 makes up for it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from pyzdb.errors import CorruptFile
 from pyzdb.storage.disk import Disk, damage, free_name
 from pyzdb.storage.parts import HEADER_SIZE, Part, part_names, read_part
 from pyzdb.storage.snapshot import Snapshot, State, read_snapshot
@@ -18,14 +20,17 @@ from pyzdb.storage.snapshot import Snapshot, State, read_snapshot
 
 @dataclass
 class Contents:
-    """A whole database. ``parts`` are the live ones, ``stale`` the paths of those that are not,
-    ``sequence`` and ``chain`` what the next record continues."""
+    """A database as far as it is good: ``parts`` are those that continue the snapshot, ``beyond``
+    the paths of those from the first ``damages`` on, ``stale`` of those before the snapshot;
+    ``sequence`` and ``chain`` are what the next record continues."""
 
-    snapshot: Snapshot | None
-    parts: list[Part]
-    stale: list[str]
-    sequence: int
-    chain: int
+    snapshot: Snapshot | None = None
+    parts: list[Part] = field(default_factory=list)
+    beyond: list[str] = field(default_factory=list)
+    stale: list[str] = field(default_factory=list)
+    damages: list[CorruptFile] = field(default_factory=list)
+    sequence: int = 0
+    chain: int = 0
 
     @property
     def state(self) -> State | None:
@@ -48,31 +53,54 @@ class Contents:
 
 
 def read_contents(disk: Disk, filename: str) -> Contents:
-    """Read a database. Raises CorruptFile at its first damage, FileNotFoundError when a part is
+    """Read a database. Raises CorruptFile for its first damage, FileNotFoundError when a part is
     removed meanwhile by the server that writes it."""
-    snapshot = read_snapshot(disk, filename)
-    sequence, chain = (snapshot.sequence, snapshot.chain) if snapshot else (0, 0)
-    contents = Contents(snapshot, [], [], sequence, chain)
-    names = part_names(disk, filename)
-    live = [path for first, path in names if first > sequence]
-    contents.stale = [path for first, path in names if first <= sequence]
-    if contents.stale and not live:
-        raise damage(contents.stale[0], 0, f"the part with record {sequence + 1} is missing")
-    for path in live:
-        _add(contents, read_part(disk.content(path), path), path is live[-1])
+    contents = examine(disk, filename)
+    if contents.damages:
+        raise contents.damages[0]
     return contents
 
 
-def _add(contents: Contents, part: Part, last: bool) -> None:
+def examine(disk: Disk, filename: str) -> Contents:
+    """Read a database whatever its state; every damage that was found is in ``damages``."""
+    contents = Contents()
+    try:
+        contents.snapshot = read_snapshot(disk, filename)
+    except CorruptFile as error:
+        contents.damages.append(error)
+    if contents.snapshot is not None:
+        contents.sequence, contents.chain = contents.snapshot.sequence, contents.snapshot.chain
+    start = contents.sequence
+    for first, path in part_names(disk, filename):
+        if first <= start:
+            contents.stale.append(path)
+            continue
+        try:
+            part = read_part(disk.content(path), path)
+            if contents.beyond:
+                contents.beyond.append(path)
+            else:
+                _add(contents, part)
+        except CorruptFile as error:
+            contents.damages.append(error)
+            contents.beyond.append(path)
+    if contents.stale and not contents.parts and not contents.beyond:
+        why = f"the part with record {start + 1} is missing"
+        contents.damages.append(damage(contents.stale[0], 0, why))
+    return contents
+
+
+def _add(contents: Contents, part: Part) -> None:
+    before = contents.torn_part
+    if before is not None:
+        raise damage(before.filename, before.end, "its last record is not whole")
     if part.first != contents.sequence + 1:
         missing = f"{contents.sequence + 1} to {part.first - 1}"
         raise damage(part.filename, 0, f"records {missing} before it are missing")
     if part.previous != contents.chain:
         raise damage(part.filename, 0, "it belongs to another journal")
-    if not last and not part.closed:
-        raise damage(part.filename, part.end, "it stops without its end mark")
     contents.parts.append(part)
-    contents.sequence, contents.chain = part.sequence, part.next_previous
+    contents.sequence, contents.chain = part.sequence, part.chain
 
 
 def keep_aside(disk: Disk, path: str, data: bytes) -> str:

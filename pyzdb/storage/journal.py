@@ -19,17 +19,8 @@ from time import monotonic
 from typing import Literal
 
 from pyzdb.errors import StorageError, StorageFull, SyncFailed
-from pyzdb.storage.disk import NO_ROOM, Disk, remove
-from pyzdb.storage.parts import (
-    END,
-    HEADER_SIZE,
-    MAX_BODY,
-    RECORD,
-    Part,
-    encode,
-    part_header,
-    part_name,
-)
+from pyzdb.storage.disk import NO_ROOM, Disk
+from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, encode, part_header, part_name
 
 Fsync = Literal["always", "everysec", "never"]
 
@@ -77,9 +68,33 @@ class Journal:
         return self.sequence < self._first
 
     def create(self, first: int, previous: int) -> None:
-        """Begin the part whose first record will be ``first``."""
-        fd, seed = self._write_part(first, previous)
-        self._adopt(fd, first, previous, seed)
+        """Begin the part whose first record will be ``first``.
+
+        Raises StorageFull or StorageError, and nothing has changed; SyncFailed when it is not
+        known whether the new part is there.
+        """
+        disk, aside = self._disk, aside_name(self._filename)
+        header, seed = part_header(first, previous, os.urandom(SALT_SIZE))
+        fd = -1
+        try:
+            fd = disk.create(aside)
+            disk.write(fd, header, 0)
+            disk.sync(fd)
+        except OSError as error:
+            if fd >= 0:
+                disk.close(fd)
+            kind = StorageFull if error.errno in NO_ROOM else StorageError
+            raise kind(f"{aside} cannot be written: {error.strerror}") from error
+        path = part_name(self._filename, first)
+        try:
+            disk.rename(aside, path)
+            disk.sync_folder(os.path.dirname(path))
+        except OSError as error:
+            disk.close(fd)
+            raise self._fail(path, error) from error
+        self._fd, self._path, self._first = fd, path, first
+        self._seed, self._chain, self._end, self._room = seed, previous, HEADER_SIZE, HEADER_SIZE
+        self.sequence = self._flushed = self._synced = first - 1
 
     def resume(self, part: Part, size: int) -> None:
         """Go on in a part that was read; what is in it is on the disk when this returns.
@@ -89,7 +104,7 @@ class Journal:
         disk = self._disk
         fd = disk.open(part.filename, write=True)
         try:
-            if part.closed or part.torn:
+            if part.torn:
                 disk.truncate(fd, part.end)
             disk.sync(fd)
             room = disk.size(fd)
@@ -109,7 +124,7 @@ class Journal:
         self._check()
         if size > MAX_BODY:
             raise StorageFull(f"a change of {size} bytes is more than one record can hold")
-        missing = self._end + self._buffered + 2 * HEADER_SIZE + size - self._room
+        missing = self._end + self._buffered + HEADER_SIZE + size - self._room
         if missing <= 0:
             return
         grown = max(missing, ROOM)
@@ -119,7 +134,7 @@ class Journal:
             self._run(lambda: self._disk.truncate(self._fd, self._room))
             if error.errno in NO_ROOM:
                 raise StorageFull(f"no room for {self._path}: {error.strerror}") from error
-            raise self._fail(error) from error
+            raise self._fail(self._path, error) from error
         if self._fsync == "always":
             self._run(lambda: self._disk.datasync(self._fd))
         self._room += grown
@@ -128,9 +143,7 @@ class Journal:
         """Add a record to what `flush` will write, and return its sequence."""
         self._check()
         self.sequence += 1
-        record, self._chain = encode(
-            RECORD, body, self.sequence, self._synced, self._chain, self._seed
-        )
+        record, self._chain = encode(body, self.sequence, self._synced, self._chain, self._seed)
         self._buffer.append(record)
         self._buffered += len(record)
         self.size += len(record)
@@ -176,7 +189,7 @@ class Journal:
         return None
 
     def rotate(self) -> None:
-        """Close the part in order and go on in a new one, all of it on the disk.
+        """Go on in a new part, all of it and of the old one on the disk.
 
         Raises StorageFull or StorageError when the new part cannot be made: the old one goes on.
         """
@@ -184,76 +197,23 @@ class Journal:
         self.sync()
         if self.is_empty:
             return
-        self.reserve(0)
-        mark, previous = encode(END, b"", self.sequence, self.sequence, self._chain, self._seed)
-        first = self.sequence + 1
-        fd, seed = self._write_part(first, previous, named=False)
-        try:
-            self._close_part(mark)
-            self._run(lambda: self._name_part(first))
-        except SyncFailed:
-            self._disk.close(fd)
-            raise
-        self._disk.close(self._fd)
-        self._adopt(fd, first, previous, seed)
+        old = self._fd
+        self.create(self.sequence + 1, self._chain)
+        self._disk.close(old)
 
     def close(self) -> None:
-        """Flush and end the part in order; after a failure, only let go of the file."""
+        """Flush and sync, and give back the room; after a failure, only let go of the file."""
         if self._fd < 0:
             return
         try:
             if self._failure is None:
                 self.flush()
-                self._end_in_order()
+                self._run(lambda: self._disk.truncate(self._fd, self._end))
+                self._run(lambda: self._disk.sync(self._fd))
         finally:
             self._disk.close(self._fd)
             self._fd = -1
             self._failure = f"{self._path} is closed"
-
-    def _end_in_order(self) -> None:
-        try:
-            self.reserve(0)
-        except StorageFull:
-            self.sync()  # without the mark the next start finds a part that only stops
-            return
-        mark, _ = encode(END, b"", self.sequence, self.sequence, self._chain, self._seed)
-        self._close_part(mark)
-
-    def _close_part(self, mark: bytes) -> None:
-        def steps() -> None:
-            self._disk.write(self._fd, mark, self._end)
-            self._disk.truncate(self._fd, self._end + len(mark))
-            self._disk.sync(self._fd)
-
-        self._run(steps)
-
-    def _write_part(self, first: int, previous: int, named: bool = True) -> tuple[int, int]:
-        """Write a new part aside, and name it at once if ``named``: (descriptor, seed)."""
-        disk, aside = self._disk, aside_name(self._filename)
-        header, seed = part_header(first, previous, os.urandom(SALT_SIZE))
-        fd = -1
-        try:
-            fd = disk.create(aside)
-            disk.write(fd, header, 0)
-            disk.sync(fd)
-            if named:
-                self._name_part(first)
-        except OSError as error:
-            if fd >= 0:
-                disk.close(fd)
-                remove(disk, aside)
-            kind = StorageFull if error.errno in NO_ROOM else StorageError
-            raise kind(f"{aside} cannot be written: {error.strerror}") from error
-        return fd, seed
-
-    def _name_part(self, first: int) -> None:
-        self._disk.rename(aside_name(self._filename), part_name(self._filename, first))
-        self._disk.sync_folder(os.path.dirname(self._filename))
-
-    def _adopt(self, fd: int, first: int, previous: int, seed: int) -> None:
-        self._fd, self._path, self._first = fd, part_name(self._filename, first), first
-        self._seed, self._chain, self._end, self._room = seed, previous, HEADER_SIZE, HEADER_SIZE
-        self.sequence = self._flushed = self._synced = first - 1
 
     def _check(self) -> None:
         if self._failure is not None:
@@ -263,8 +223,8 @@ class Journal:
         try:
             steps()
         except OSError as error:
-            raise self._fail(error) from error
+            raise self._fail(self._path, error) from error
 
-    def _fail(self, error: OSError) -> SyncFailed:
-        self._failure = f"{self._path} cannot be written: {error.strerror}"
+    def _fail(self, path: str, error: OSError) -> SyncFailed:
+        self._failure = f"{path} cannot be written: {error.strerror}"
         return SyncFailed(self._failure)

@@ -10,7 +10,7 @@ begins with a header of 32 bytes,
     0       8      ``pyzdbJ1`` and a line feed: format and version
     8       8      salt: random, so that no two parts take each other's records
     16      8      sequence of the first record
-    24      4      checksum of the record or end mark before this part, or 0
+    24      4      checksum of the record before this part, or 0
     28      4      CRC32 of bytes 0 to 27, called the seed of the part
     ======  =====  ============================================================
 
@@ -19,10 +19,9 @@ and goes on with records without gaps between them:
     ======  =====  ============================================================
     offset  bytes  meaning
     ======  =====  ============================================================
-    0       4      FF FE ``PR``; an end mark has FF FE ``PE``
-    4       4      length of the body; 0 in an end mark
-    8       8      sequence, one more than that of the record before; in an end
-                   mark that of the last record
+    0       4      FF FE ``PR``
+    4       4      length of the body
+    8       8      sequence, one more than that of the record before
     16      8      sequence of the last record that was known to be on the disk
                    when this one was written
     24      4      head: CRC32 of bytes 0 to 23, starting from the seed
@@ -32,8 +31,8 @@ and goes on with records without gaps between them:
     32             body
     ======  =====  ============================================================
 
-Then come zeros, the room for more records. A part that was closed in order ends with an end
-mark and nothing after it; only the last part may be without.
+Then come zeros, the room for more records. A part is complete once there is one after it, whose
+header says which checksum it ends with.
 
 What the rules of reading are:
 
@@ -43,7 +42,7 @@ What the rules of reading are:
   told of it, so it can be cut.
 - Everything else that does not check, one wrong bit or a record from elsewhere, is damage:
   CorruptFile with the file and the offset.
-- The marks are no UTF-8, and the salt is told to nobody, so no body can pass for a record.
+- The mark is no UTF-8, and the salt is told to nobody, so no body can pass for a record.
 """
 
 from __future__ import annotations
@@ -60,9 +59,7 @@ from zlib import crc32
 from pyzdb.storage.disk import Disk, damage
 
 MAGIC = b"pyzdbJ1\n"
-MARK = b"\xff\xfeP"
-RECORD = MARK + b"R"
-END = MARK + b"E"
+MARK = b"\xff\xfePR"
 
 _PART = struct.Struct("<8sQQII")
 _RECORD = struct.Struct("<4sIQQII")
@@ -103,14 +100,7 @@ class Part:
     sequence: int = 0
     chain: int = 0
     end: int = HEADER_SIZE
-    closed: bool = False
-    mark: int = 0
     torn: bytes = b""
-
-    @property
-    def next_previous(self) -> int:
-        """What the header of the part after this one must name."""
-        return self.mark if self.closed else self.chain
 
     def bodies(self) -> Iterator[tuple[int, bytes]]:
         """Yield (sequence, body) of every record."""
@@ -138,13 +128,11 @@ def part_header(first: int, previous: int, salt: bytes) -> tuple[bytes, int]:
     return bare + seed.to_bytes(4, "little"), seed
 
 
-def encode(
-    kind: bytes, body: bytes, sequence: int, synced: int, previous: int, seed: int
-) -> tuple[bytes, int]:
-    """A record or end mark, and its checksum."""
-    head = crc32(_RECORD.pack(kind, len(body), sequence, synced, 0, 0)[:_RECORD_CHECKED], seed)
+def encode(body: bytes, sequence: int, synced: int, previous: int, seed: int) -> tuple[bytes, int]:
+    """A record and its checksum."""
+    head = crc32(_RECORD.pack(MARK, len(body), sequence, synced, 0, 0)[:_RECORD_CHECKED], seed)
     check = crc32(body, previous ^ head)
-    return _RECORD.pack(kind, len(body), sequence, synced, head, check) + body, check
+    return _RECORD.pack(MARK, len(body), sequence, synced, head, check) + body, check
 
 
 def read_header(data: bytes, filename: str) -> Part:
@@ -159,6 +147,14 @@ def read_header(data: bytes, filename: str) -> Part:
     return Part(filename, data, first, previous, seed, sequence=first - 1, chain=previous)
 
 
+def record_size(data: bytes) -> int:
+    """Bytes that the record at the start of ``data`` says it takes, its header included; 0 when
+    there is none."""
+    if len(data) < HEADER_SIZE or data[:4] != MARK:
+        return 0
+    return HEADER_SIZE + int(_RECORD.unpack_from(data)[1])
+
+
 def read_records(part: Part) -> None:
     """Add the records of ``part.data`` from ``part.end`` on, as far as they are whole.
 
@@ -170,19 +166,14 @@ def read_records(part: Part) -> None:
     unpack, add = _RECORD.unpack_from, part.records.append
     try:
         while (start := offset + HEADER_SIZE) <= size:
-            kind, length, number, _, head, check = unpack(data, offset)
-            if kind != RECORD and kind != END:
+            mark, length, number, _, head, check = unpack(data, offset)
+            if mark != MARK or crc32(view[offset : offset + _RECORD_CHECKED], seed) != head:
                 break
-            if crc32(view[offset : offset + _RECORD_CHECKED], seed) != head:
-                break
-            if number != (sequence + 1 if kind == RECORD else sequence):
+            if number != sequence + 1:
                 why = f"record {number} does not continue record {sequence}"
                 raise damage(part.filename, offset, why)
             end = start + length
             if end > size or crc32(view[start:end], chain ^ head) != check:
-                break
-            if kind == END:
-                part.closed, part.mark = True, check
                 break
             add((number, start, end))
             offset, sequence, chain = end, number, check
@@ -194,12 +185,9 @@ def read_part(data: bytes, filename: str) -> Part:
     """Read a whole part. Raises CorruptFile for damage; a torn tail is no damage."""
     part = read_header(data, filename)
     read_records(part)
-    after = part.end + HEADER_SIZE if part.closed else part.end
-    written = data[after:].rstrip(b"\0")
+    written = data[part.end :].rstrip(b"\0")
     if not written:
         return part
-    if part.closed:
-        raise damage(filename, after, "it goes on after its end")
     if not _is_torn(part, written):
         raise damage(filename, part.end, f"what follows record {part.sequence} does not check")
     if any(synced > part.sequence for synced in _claims(part)):
@@ -224,8 +212,8 @@ def _head(part: Part, offset: int) -> _Head | None:
     data = part.data[offset : offset + HEADER_SIZE]
     if len(data) < HEADER_SIZE:
         return None
-    kind, length, _, synced, head, _ = _RECORD.unpack(data)
-    if kind not in (RECORD, END) or crc32(data[:_RECORD_CHECKED], part.seed) != head:
+    mark, length, _, synced, head, _ = _RECORD.unpack(data)
+    if mark != MARK or crc32(data[:_RECORD_CHECKED], part.seed) != head:
         return None
     return _Head(length, synced)
 

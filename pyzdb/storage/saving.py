@@ -6,7 +6,8 @@ Rules this module keeps:
   or bound when the parent is killed; it keeps the standard streams, its pipe and the one
   descriptor that it is given to work with.
 - It runs no handler and no cleanup of the parent's, and ends with `os._exit`.
-- The parent reads one report from the pipe: nothing but "done" means success.
+- Success is the exit status 0 and nothing else; the pipe carries why there is none. It ends when
+  the child's memory is gone, so the parent does not wait for that.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ import warnings
 from collections.abc import Callable
 from typing import NoReturn
 
-DONE = b"done"
 REPORT_SIZE = 4096
 """Bytes of a report that are sent: what a pipe takes at once, whoever reads."""
 
@@ -53,9 +53,9 @@ class Saving:
             text += data
         os.close(self.fd)
         _, status = os.waitpid(self._pid, 0)
-        if text == DONE and status == 0:
+        if status == 0:
             return None
-        if text and text != DONE:
+        if text:
             return text.decode(errors="replace")
         return f"the saving process ended with status {os.waitstatus_to_exitcode(status)}"
 
@@ -70,7 +70,6 @@ def _child(work: Callable[[], None], keep: int, report: int) -> NoReturn:
         gc.disable()  # a collection would copy every page that is shared with the parent
         _forget_parent({keep, report})
         work()
-        os.write(report, DONE)
         status = 0
     except BaseException as error:
         os.write(report, f"{type(error).__name__}: {error}".encode(errors="replace")[:REPORT_SIZE])

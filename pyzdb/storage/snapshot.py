@@ -22,6 +22,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import gc
 import pickle
 import struct
 from contextlib import closing
@@ -156,7 +157,13 @@ def dump_state(state: State, file: SupportsWrite) -> None:
 
 def load_state(file: BinaryIO) -> Any:
     """Make again what was pickled. Raises whatever a bad pickle leads to."""
-    return _Unpickler(file).load()
+    collecting = gc.isenabled()
+    gc.disable()  # nothing becomes garbage here, and a collection looks at all that is made
+    try:
+        return _Unpickler(file).load()
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:

@@ -15,18 +15,18 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import NamedTuple, Protocol
 
-from pyzdb.errors import SnapshotFailed, StorageError, SyncFailed
+from pyzdb.errors import ReadOnlyError, SnapshotFailed, StorageError, SyncFailed
 from pyzdb.storage import journal as journals
 from pyzdb.storage import snapshot as snapshots
 from pyzdb.storage.contents import Contents, keep_aside, read_contents
 from pyzdb.storage.disk import Disk, database_path, remove
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.journal import Fsync, Journal
-from pyzdb.storage.parts import Part, part_names
+from pyzdb.storage.parts import part_names
 from pyzdb.storage.saving import Saving
 from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
 
@@ -148,7 +148,7 @@ class FileStore:
             self._release()
             raise
         self.snapshot_size = contents.snapshot.size if contents.snapshot else 0
-        return Opened(contents.state, _records(contents.parts), notes)
+        return Opened(contents.state, contents.records(), notes)
 
     def _put_in_order(self, contents: Contents) -> list[str]:
         notes = []
@@ -156,8 +156,8 @@ class FileStore:
         if torn is not None:
             aside = keep_aside(self._disk, torn.filename, torn.torn)
             notes.append(
-                f"{torn.filename} ended in an unfinished write: its {len(torn.torn)} bytes from "
-                f"offset {torn.end} on were cut and are kept in {aside}"
+                f"{torn.filename} ended in an unfinished write: {len(torn.torn)} bytes from offset "
+                f"{torn.end} on were cut and are kept in {aside}"
             )
         if contents.sequence and not contents.parts:
             notes.append(f"there is no journal beside {self._filename}: it is as it was saved")
@@ -272,11 +272,6 @@ class FileStore:
             self._holder = None
 
 
-def _records(parts: Iterable[Part]) -> Iterator[Record]:
-    for part in parts:
-        yield from part.bodies()
-
-
 class MemoryStore:
     """A store in memory: what was flushed is there when it is opened again."""
 
@@ -345,3 +340,37 @@ class MemoryStore:
         self.flush()
         if self.save_fd is not None:
             self.finish_save()
+
+
+class ReadOnlyStore:
+    """For a database that another process writes: it takes nothing."""
+
+    sequence = journal_size = snapshot_size = 0
+    save_fd: int | None = None
+
+    def open(self) -> Opened:
+        return Opened(None, iter(()), [])
+
+    def reserve(self, size: int) -> None:
+        raise ReadOnlyError("this server only reads: write to the one that keeps the database")
+
+    def append(self, body: bytes) -> int:
+        raise ReadOnlyError("this server only reads")
+
+    def flush(self) -> None:
+        pass
+
+    def tick(self) -> float | None:
+        return None
+
+    def save(self, state: Callable[[], State]) -> None:
+        self.reserve(0)
+
+    def start_save(self, state: Callable[[], State]) -> None:
+        self.reserve(0)
+
+    def finish_save(self) -> str | None:
+        return None
+
+    def close(self) -> None:
+        pass
