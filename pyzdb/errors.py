@@ -23,6 +23,7 @@
     │   ├── CorruptFile                  damage, with the file and the offset
     │   ├── FileInUse                    another server holds the file
     │   └── SnapshotFailed               a save failed; the file before it is whole
+    ├── AddressError                     an address cannot be used
     ├── ServerTimeout (TimeoutError)     an address did not answer
     └── ConnectionClosed                 a closed connection was used
 
@@ -36,6 +37,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "AddressError",
     "ConnectionClosed",
     "CorruptFile",
     "EncodingError",
@@ -210,6 +212,10 @@ class FileInUse(StorageError):
 
 class SnapshotFailed(StorageError):
     """A save failed; the saved file before it and the journal are whole."""
+
+
+class AddressError(PyzdbError):
+    """An address is none, or cannot be listened on."""
 
 
 class ServerTimeout(PyzdbError, TimeoutError):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from undoable import UndoLog, observed_tree
 
 from pyzdb.edits import Change
-from pyzdb.errors import HistoryError
+from pyzdb.errors import HistoryError, Path
 from pyzdb.tree import Tree
 
 CHANGES_A_STEP = 100
@@ -25,11 +25,11 @@ when every step is a large batch."""
 
 
 class Step(NamedTuple):
-    """Who did what: ``what`` (function), ``where`` (path as text), ``when`` (seconds since the
+    """Who did what: ``what`` (function), ``where`` (path), ``when`` (seconds since the
     epoch, UTC), ``who`` (client id)."""
 
     what: str
-    where: str
+    where: Path
     when: float
     who: str
 

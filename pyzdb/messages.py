@@ -70,6 +70,8 @@ in "args". No client may send it."""
 TEXT_SHOWN = 80
 """Characters of a bad message that an error repeats."""
 
+_AT_A_KEY = frozenset({"__getitem__", "__setitem__", "__delitem__"})
+
 _ESCAPE = b"\\u"
 
 
@@ -80,6 +82,13 @@ class Command(msgspec.Struct, array_like=True, gc=False):
     func: str | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
+
+    @property
+    def place(self) -> Path:
+        """Where its error is and its step: at the key, for the functions that take one."""
+        if self.func in _AT_A_KEY and self.args:
+            return (*self.index, self.args[0])
+        return self.index
 
 
 class Request(msgspec.Struct, omit_defaults=True, gc=False):
@@ -203,7 +212,7 @@ def _named_from_wire(fields: dict[str, Any]) -> dict[str, Any]:
 def encode_request(request: Request) -> bytes:
     """Write a request. Raises EncodingError, with the path, for what cannot travel."""
     tagged = False
-    if request.mode == "batch":
+    if request.commands:
         commands = []
         for command in request.commands:
             sent, command_tagged = _to_tags(command)

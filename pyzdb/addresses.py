@@ -1,0 +1,54 @@
+"""ZeroMQ addresses: which are this machine's own, and how the two sides of one write it.
+
+An address is ``transport://host:port``, or ``transport://name`` for ipc and inproc.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+ANY_HOST = frozenset({"*", "0.0.0.0", "[::]"})
+"""Hosts that a server binds to when it listens on every interface."""
+
+LOCAL_HOST = "127.0.0.1"
+
+_ON_THIS_MACHINE = ("ipc", "inproc")
+
+
+def split(uri: str) -> tuple[str, str, str]:
+    """(transport, host, port) of an address; the port is empty where there is none."""
+    transport, _, place = uri.partition("://")
+    host, colon, port = place.rpartition(":")
+    if transport in _ON_THIS_MACHINE or not colon:
+        return transport, place, ""
+    return transport, host, port
+
+
+def to_bind(uri: str) -> str:
+    """The address as a server binds to it: ZeroMQ takes no host name there."""
+    transport, host, port = split(uri)
+    return f"{transport}://{LOCAL_HOST}:{port}" if host == "localhost" else uri
+
+
+def to_connect(uri: str, near: str | None = None) -> str:
+    """The address as another process connects to it.
+
+    ``near`` is an address of the same server that the process has reached: its host takes the
+    place of one that means "here" where the server is.
+    """
+    transport, host, port = split(uri)
+    if port and (host in ANY_HOST or is_loopback(uri)):
+        known = None if near is None else split(near)[1]
+        return f"{transport}://{known or LOCAL_HOST}:{port}"
+    return uri
+
+
+def is_loopback(uri: str) -> bool:
+    """True when nobody on another machine can reach the address."""
+    transport, host, _ = split(uri)
+    if transport in _ON_THIS_MACHINE or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

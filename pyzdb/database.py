@@ -1,0 +1,628 @@
+"""The engine: one tree with its history, its journal and its lock, and no socket.
+
+Rules this module keeps:
+
+- Everything goes through `handle`: a message in, the bytes of its answer out. What changes the
+  tree is validated, applied, appended to the journal and remembered, in this order, or it raises
+  and nothing has changed.
+- Nobody may be told of an answer before `flush` has returned: then all that the answer shows is
+  durable.
+- A record of the journal is the time it was made (seconds since the epoch, as a little-endian
+  double) and the message itself, in which all that could come out differently another time is
+  resolved. Replaying it is the same code as handling it.
+- What a message says of itself is never taken for granted: whether it reads or writes is said by
+  the table in operations.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import struct
+import time
+import traceback
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+from msgspec.structs import replace
+
+from pyzdb.answers import Answers
+from pyzdb.edits import Change
+from pyzdb.errors import (
+    CorruptFile,
+    ExecRefused,
+    LockError,
+    MessageError,
+    OperationError,
+    Path,
+    PyzdbError,
+    QueryError,
+    SnapshotFailed,
+    SyncFailed,
+    path_text,
+)
+from pyzdb.history import History, Step
+from pyzdb.locks import Held, Lock, lease_of
+from pyzdb.messages import (
+    CONFIGURE,
+    Command,
+    Reply,
+    Request,
+    decode_request,
+    encode_reply,
+    encode_request,
+    version_of,
+)
+from pyzdb.operations import Kind, own
+from pyzdb.proxy import Root
+from pyzdb.saves import Saves
+from pyzdb.storage.files import Files, Taken, take_all
+from pyzdb.storage.snapshot import State
+from pyzdb.storage.store import ReadOnlyStore, Store
+from pyzdb.tree import Tree, query_error
+from pyzdb.values import dumps, is_plain, loads
+
+HISTORY_LIMIT = 10_000
+"""Steps that can be undone unless the operator says otherwise."""
+
+SNAPSHOT_BYTES = 16 * 1024 * 1024
+"""Bytes of journal from which on the server saves by itself: some 100,000 small changes, which
+a start reads again in about two seconds."""
+
+STAMP = struct.Struct("<d")
+
+logger = logging.getLogger(__name__)
+
+
+class Asked(NamedTuple):
+    """A message as it came, and what it says; ``on_lock_socket``: it came from the address that
+    the holder of the lock is sent to."""
+
+    request: Request
+    message: bytes
+    on_lock_socket: bool = False
+
+
+class Recorder(Protocol):
+    """What takes the records of changes: a store, or what stands in its place."""
+
+    def reserve(self, size: int) -> None:
+        """Make room for a record, or raise before anything has changed."""
+
+    def append(self, body: bytes) -> int:
+        """Add a record and return its sequence."""
+
+
+class _Replayed:
+    """For a record that is in the journal already."""
+
+    def __init__(self, sequence: int) -> None:
+        self.sequence = sequence
+
+    def reserve(self, size: int) -> None:
+        pass
+
+    def append(self, body: bytes) -> int:
+        return self.sequence
+
+
+class Database:
+    """One database. With a ReadOnlyStore, `load` and `replay` tell it what to hold; ``files``
+    takes Files in, ``clock`` and ``monotonic`` give seconds."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        history_limit: int = HISTORY_LIMIT,
+        snapshot_bytes: int = SNAPSHOT_BYTES,
+        files: Files | None = None,
+        exec: bool = False,
+        lock_uri: str = "",
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store = store
+        self._recorder: Recorder = store
+        self._read_only = isinstance(store, ReadOnlyStore)
+        self._saves = Saves(store, self.state)
+        self._snapshot_bytes = snapshot_bytes
+        self._save_from = snapshot_bytes
+        self._files = files
+        self._exec_names: dict[str, Any] | None = {} if exec else None
+        self._lock_uri = lock_uri
+        self._clock = clock
+        self._monotonic = monotonic
+        self._now = 0.0
+        self._taken: list[Taken] = []
+        self._ended_lock: Held | None = None
+        self._history_limit = history_limit
+        self.sequence = 0
+        self.load(None, 0)
+
+    # --- start and end ---------------------------------------------------------------------
+
+    def open(self) -> list[str]:
+        """Read what the store holds, and return a line for each thing the operator should know.
+
+        Raises CorruptFile, FileInUse and StorageError; the store is closed again.
+        """
+        opened = self._store.open()
+        try:
+            self.load(opened.state, self._store.sequence)
+            for sequence, body in opened.records:
+                self.replay(sequence, body)
+            if self.history.limit != self._history_limit:
+                limit = Request(CONFIGURE, 2, args=(self._history_limit,))
+                self._do(Asked(limit, encode_request(limit)))
+            self._store.flush()
+        except BaseException:
+            self._store.close()
+            raise
+        return opened.notes
+
+    def close(self) -> None:
+        """Make everything durable and let go of the files."""
+        self.flush()
+        self._store.close()
+
+    def load(self, state: State | None, sequence: int) -> None:
+        """Hold what a snapshot says, or nothing; ``sequence`` is that of its last record."""
+        state = state or {"tree": {}}
+        root = state["tree"]
+        self.tree = Tree(root, state["plain"] if "plain" in state else is_plain(root))
+        self.history = History(self.tree, HISTORY_LIMIT)
+        self.lock = Lock()
+        self._answers = Answers()
+        self._ended_lock = None
+        self.sequence = sequence
+        if "history" in state:
+            self.history.restore(state["history"])
+        if "answers" in state:
+            self._answers.restore(state["answers"])
+        if state.get("lock") is not None:
+            self.lock.take(Held(*state["lock"]), self._monotonic())
+
+    def state(self) -> State:
+        """All that a snapshot holds, as builtins; the containers are those of the tree."""
+        held = self.lock.held or self._ended_lock
+        return {
+            "tree": self.tree.root,
+            "plain": self.tree.plain,
+            "history": self.history.state(),
+            "answers": self._answers.state(),
+            "lock": None if held is None else tuple(held),
+        }
+
+    def replay(self, sequence: int, body: bytes) -> None:
+        """Do again what a record of the journal says. Raises CorruptFile when it cannot be."""
+        recorder, files = self._recorder, self._files
+        self._recorder, self._files = _Replayed(sequence), None
+        try:
+            (self._now,) = STAMP.unpack_from(body)
+            message = body[STAMP.size :]
+            request = decode_request(message)
+            reply = self._do(Asked(request, message))
+            self.sequence = sequence
+            if request.number:
+                answer = encode_reply(reply, request.version)
+                self._answers.remember(request.client, request.number, answer, sequence)
+        except (PyzdbError, struct.error) as error:
+            raise CorruptFile(
+                f"record {sequence} of the journal cannot be done: {error}"
+            ) from error
+        finally:
+            self._recorder, self._files = recorder, files
+
+    # --- messages --------------------------------------------------------------------------
+
+    def handle(self, message: bytes, on_lock_socket: bool = False) -> bytes | Asked:
+        """Do what a message asks for, and return the answer.
+
+        A client of version 1 cannot be told to come back. When it has to wait, for the lock or
+        a save, what comes back is an Asked, for `answer` to try again.
+        """
+        try:
+            request = decode_request(message)
+            if request.mode == CONFIGURE:
+                raise MessageError(f"unknown mode {CONFIGURE!r}")
+        except MessageError as error:
+            return encode_reply(Reply(error=error), version_of(message))
+        return self.answer(Asked(request, message, on_lock_socket))
+
+    def answer(self, asked: Asked) -> bytes | Asked:
+        """The same for a message that was read before. Raises SyncFailed, as `flush` does."""
+        request = asked.request
+        number = request.number
+        try:
+            if number:
+                known = self._answers.repeat(request.client, number, request.since)
+                if known is not None:
+                    return known
+        except PyzdbError as error:
+            return encode_reply(Reply(error=error), request.version)
+        try:
+            reply = self._do(asked) if self._admits(asked) else Reply(wait="locked")
+        except SyncFailed:
+            raise
+        except PyzdbError as error:
+            reply = Reply(error=error)
+        except Exception as error:
+            # A fault of this program: the tree is as it was, and the others go on.
+            logger.exception("a request failed")
+            reply = Reply(error=OperationError(f"{type(error).__name__} in the server: {error}"))
+        if reply.wait is not None:
+            return asked if request.version == 1 else encode_reply(reply)
+        answer = encode_reply(reply, request.version)
+        if number:
+            self._answers.remember(request.client, number, answer, self.sequence)
+        return answer
+
+    def flush(self) -> None:
+        """Make all that was handled durable. Raises SyncFailed: then nobody may be answered."""
+        self._store.flush()
+        if self._taken:
+            for taken in self._taken:
+                taken.commit()
+            self._taken.clear()
+
+    def tick(self) -> float | None:
+        """Do what is due without a message: to be called after each round, and when the seconds
+        that it returns (None: any number) have passed."""
+        if self.lock.has_ended(self._monotonic()):
+            self._end_lock()
+        store = self._store
+        if not self._saves.running and (
+            store.journal_size > self._save_from and store.journal_size > store.snapshot_size
+        ):
+            try:
+                self._saves.start()
+            except SnapshotFailed as error:
+                self._postpone(str(error))
+        return store.tick()
+
+    # --- saves -----------------------------------------------------------------------------
+
+    @property
+    def save_fd(self) -> int | None:
+        """A descriptor that is readable when `end_save` is to be called; None without a save."""
+        return self._store.save_fd
+
+    def end_save(self) -> None:
+        """Take note that the running save has ended."""
+        failure = self._saves.end()
+        if failure is None:
+            self._save_from = self._snapshot_bytes
+        else:
+            self._postpone(failure)
+
+    def save(self) -> None:
+        """Save in this process, as at the end of a server. Raises SnapshotFailed."""
+        self._store.save(self.state)
+
+    def _postpone(self, failure: str) -> None:
+        logger.error("%s; the journal goes on", failure)
+        self._save_from = self._store.journal_size + self._snapshot_bytes
+
+    def _save(self, asked: Asked) -> Reply:
+        ticket = asked.request.ticket or self._saves.ticket()
+        if self._saves.has_ended(ticket):
+            return Reply()
+        asked.request.ticket = ticket
+        return Reply(wait="saving", ticket=ticket)
+
+    # --- commands --------------------------------------------------------------------------
+
+    def _do(self, asked: Asked) -> Reply:
+        return _MODES[asked.request.mode](self, asked)
+
+    def _run(self, asked: Asked) -> Reply:
+        command = asked.request.single
+        if not command.index and command.func in _WHOLE:
+            try:
+                return _WHOLE[command.func](self, asked, *command.args, **command.kwargs)
+            except (TypeError, ValueError) as error:
+                raise query_error(error, ()) from None
+        tree = self.tree
+        value, operation = tree.operation(command)
+        if operation is None or operation.kind is Kind.READ:
+            plain = tree.plain and (operation is None or operation.stored)
+            return Reply(tree.read(command, value, operation), plain=plain)
+        return self._write(asked, command.func or "", (command,))
+
+    def _batch(self, asked: Asked) -> Reply:
+        return self._write(asked, "batch", asked.request.commands)
+
+    def _write(self, asked: Asked, what: str, commands: tuple[Command, ...]) -> Reply:
+        """Do commands as one step and one record, all or none."""
+        request = asked.request
+        taken: list[Taken] = []
+        if request.tagged and self._files is not None:
+            commands, taken = self._take_files(commands)
+            if taken:
+                asked = _resolved(asked, commands)
+        changing = _Changing(self, len(asked.message), plain=not request.tagged)
+        is_batch = request.mode == "batch"
+        try:
+            if is_batch:
+                results = [
+                    changing.numbered(number, command) for number, command in enumerate(commands)
+                ]
+            else:
+                results = [changing.do(command) for command in commands]
+        except BaseException:
+            changing.revert()
+            for one in taken:
+                one.discard()
+            raise
+        if changing.begun:
+            self._record(asked, what, () if is_batch else commands[0].place, changing.changes)
+            self._taken += taken
+        return Reply(results if is_batch else results[0])
+
+    def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
+        assert self._files is not None
+        taken: list[Taken] = []
+        resolved = []
+        try:
+            for command in commands:
+                args, new = take_all(self._files, command.args)
+                taken += new
+                kwargs, new = take_all(self._files, command.kwargs)
+                taken += new
+                resolved.append(Command(command.index, command.func, args, kwargs))
+        except BaseException:
+            for one in taken:
+                one.discard()
+            raise
+        return tuple(resolved), taken
+
+    def reserve(self, size: int) -> None:
+        """Make room for the record of a message of ``size`` bytes, before anything changes.
+
+        Raises ReadOnlyError and StorageFull.
+        """
+        if self._ended_lock is not None:
+            # The journal must know that the lock is free before anyone else writes.
+            message = encode_request(Request("unlock", 2, token=self._ended_lock.token))
+            self._recorder.reserve(STAMP.size + len(message))
+            self._append(message)
+            self._ended_lock = None
+        self._recorder.reserve(STAMP.size + size)
+
+    def _append(self, message: bytes) -> None:
+        if self._recorder is self._store:
+            self._now = self._clock()
+        self.sequence = self._recorder.append(STAMP.pack(self._now) + message)
+
+    def _record(self, asked: Asked, what: str, where: Path, changes: list[Change]) -> None:
+        """Append what was done to the journal and to the history."""
+        self._append(asked.message)
+        self.history.add(Step(what, where, self._now, asked.request.client), changes)
+
+    def _undo(self, asked: Asked, steps: int = 1) -> Reply:
+        self.reserve(len(asked.message))
+        self.history.undo_steps(steps)
+        self._append(asked.message)
+        return Reply()
+
+    def _redo(self, asked: Asked, steps: int = 1) -> Reply:
+        self.reserve(len(asked.message))
+        self.history.redo_steps(steps)
+        self._append(asked.message)
+        return Reply()
+
+    def _steps(self, asked: Asked, limit: int | None = None) -> Reply:
+        return Reply(
+            [
+                {
+                    "what": step.what,
+                    "where": path_text(step.where),
+                    "when": datetime.fromtimestamp(step.when, UTC),
+                    "who": step.who,
+                }
+                for step in self.history.steps(limit)
+            ]
+        )
+
+    def _read_all(self, asked: Asked) -> Reply:
+        return Reply(self.tree.root, plain=self.tree.plain)
+
+    def _hello(self, asked: Asked) -> Reply:
+        return Reply({"sequence": self.sequence})
+
+    def _configure(self, asked: Asked) -> Reply:
+        self.reserve(len(asked.message))
+        (self.history.limit,) = asked.request.args
+        self.history.trim()
+        self._append(asked.message)
+        return Reply()
+
+    # --- exec ------------------------------------------------------------------------------
+
+    def _exec(self, asked: Asked) -> Reply:
+        """Run source with `db` as the tree.
+
+        The record holds what it did, and in place of the source what it printed.
+        """
+        request = asked.request
+        changing = _Changing(self, len(asked.message))
+        if isinstance(self._recorder, _Replayed):
+            printed = request.command or ""
+            for command in request.commands:
+                changing.do(command)
+        else:
+            printed, commands = self._run_source(request.command or "", changing)
+            asked = _resolved(asked, commands, printed)
+            try:
+                self.reserve(len(asked.message))
+            except PyzdbError:
+                changing.revert()
+                raise
+        self._record(asked, "exec", (), changing.changes)
+        return Reply(printed)
+
+    def _run_source(self, source: str, changing: _Changing) -> tuple[str, tuple[Command, ...]]:
+        """What the source prints, its traceback included, and what it changes."""
+        if self._exec_names is None:
+            raise ExecRefused(
+                "this server runs no code of its clients; it must be started with --exec for that"
+            )
+        own_tree = _OwnTree(changing)
+        self._exec_names["db"] = Root(own_tree)
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            try:
+                exec(compile(source, "<exec>", "exec"), self._exec_names)
+            except SyncFailed:
+                raise
+            except BaseException:  # SystemExit too: the source is not the server
+                traceback.print_exc()
+                changing.revert()
+                own_tree.commands.clear()
+        return printed.getvalue(), tuple(own_tree.commands)
+
+    # --- the lock --------------------------------------------------------------------------
+
+    def _admits(self, asked: Asked) -> bool:
+        request = asked.request
+        if self.lock.held is None and request.token is None and not asked.on_lock_socket:
+            return True
+        if self._read_only:
+            return True  # it does not see the lock being used, so it does not know its end
+        now = self._monotonic()
+        if self.lock.has_ended(now):
+            self._end_lock()
+        return self.lock.admits(request.token, asked.on_lock_socket, now) or request.mode == "hello"
+
+    def _end_lock(self) -> None:
+        self._ended_lock = self.lock.held
+        logger.info("the lease of the lock ended: %s", self.lock.held)
+        self.lock.free()
+
+    def _take_lock(self, asked: Asked) -> Reply:
+        request = asked.request
+        if self.lock.held is not None:
+            raise LockError("this client holds the lock already")
+        lease = lease_of(request.lease)
+        self.reserve(len(asked.message))
+        self._append(asked.message)
+        self.lock.take(Held(self.sequence, lease, request.version), self._monotonic())
+        answer = {"locked": True, "uri": self._lock_uri}
+        if request.version != 1:
+            answer |= {"token": self.sequence, "lease": lease}
+        return Reply(answer)
+
+    def _give_lock_back(self, asked: Asked) -> Reply:
+        if self.lock.held is None:
+            raise LockError("this client does not hold the lock")
+        self.reserve(len(asked.message))
+        self._append(asked.message)
+        self.lock.free()
+        return Reply({"locked": False})
+
+
+class _Changing:
+    """Commands that are being done as one: each is applied at once, and all can be reverted."""
+
+    def __init__(self, database: Database, size: int, plain: bool = False) -> None:
+        self._database = database
+        self._size = size
+        self._plain = plain
+        self.begun = False
+        self.changes: list[Change] = []
+
+    def do(self, command: Command) -> Any:
+        """Do one command and return its result, which may be a part of the tree."""
+        tree = self._database.tree
+        value, operation = tree.operation(command)
+        if operation is None or operation.kind is Kind.READ:
+            return tree.read(command, value, operation)
+        if not self.begun:
+            self._database.reserve(self._size)
+            self.begun = True
+        result, changes = tree.write(command, value, operation, self._plain)
+        self.changes += changes
+        return result
+
+    def numbered(self, number: int, command: Command) -> Any:
+        """Do one command of many: its result as it is now, its error with its number."""
+        try:
+            result = self.do(command)
+        except QueryError as error:
+            error.command = number
+            error.args = (f"command {number}: {error}",)
+            raise
+        # What is in the tree may be changed by a later command.
+        return own(result) if type(result) is dict or type(result) is list else result
+
+    def revert(self, kept: int = 0) -> None:
+        """Take back all changes but the first ``kept``."""
+        self._database.tree.revert(self.changes[kept:])
+        del self.changes[kept:]
+
+
+class _OwnTree:
+    """The service behind `db` in source that the server runs: values are copied as on a wire."""
+
+    def __init__(self, changing: _Changing) -> None:
+        self._changing = changing
+        self.commands: list[Command] = []
+
+    def query(self, command: Command) -> Any:
+        request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
+        sent = decode_request(encode_request(request)).single
+        before = len(self._changing.changes)
+        result = self._changing.do(sent)
+        if len(self._changing.changes) > before:
+            self.commands.append(sent)
+        return loads(dumps(result))
+
+    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+        kept, known = len(self._changing.changes), len(self.commands)
+        try:
+            return [self.query(command) for command in commands]
+        except BaseException:
+            self._changing.revert(kept)
+            del self.commands[known:]
+            raise
+
+    def lock(self, timeout: float | None, lease: float | None) -> None:
+        raise LockError("source that the server runs has the tree for itself")
+
+    def unlock(self) -> None:
+        raise LockError("source that the server runs has the tree for itself")
+
+
+def _resolved(asked: Asked, commands: tuple[Command, ...], printed: str | None = None) -> Asked:
+    """What was asked, with what it came to in place of what it said."""
+    request = asked.request
+    if request.mode in ("batch", "exec"):
+        request = replace(request, version=2, commands=commands, command=printed)
+    else:
+        (one,) = commands
+        request = replace(request, version=2, args=one.args, kwargs=one.kwargs)
+    return Asked(request, encode_request(request), asked.on_lock_socket)
+
+
+_MODES: dict[str, Callable[[Database, Asked], Reply]] = {
+    "read": Database._run,
+    "write": Database._run,
+    "batch": Database._batch,
+    "readall": Database._read_all,
+    "lock": Database._take_lock,
+    "unlock": Database._give_lock_back,
+    "exec": Database._exec,
+    "hello": Database._hello,
+    CONFIGURE: Database._configure,
+}
+
+_WHOLE: dict[str, Callable[..., Reply]] = {
+    "undo": Database._undo,
+    "redo": Database._redo,
+    "save": Database._save,
+    "history": Database._steps,
+}
+"""The functions of the tree as a whole, called at the empty path."""

@@ -1,0 +1,64 @@
+"""Saves that run beside the service, and who waits for which.
+
+A request for a save needs one that begins after it came. It gets a ticket, the number of that
+save, and comes back with it until the save has ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyzdb.errors import SnapshotFailed, StorageError
+from pyzdb.storage.snapshot import State
+from pyzdb.storage.store import Store
+
+
+class Saves:
+    """The saves of one database, numbered 1, 2, 3... from the start of the process."""
+
+    def __init__(self, store: Store, state: Callable[[], State]) -> None:
+        self._store = store
+        self._state = state
+        self._started = 0
+        self._ended = 0
+        self._sequence = 0
+        self._failure: str | None = None
+
+    @property
+    def running(self) -> bool:
+        """True while a save is under way."""
+        return self._started > self._ended
+
+    def ticket(self) -> int:
+        """The number of a save that will hold all that was written so far."""
+        if self.running and self._sequence == self._store.sequence:
+            return self._started
+        return self._started + 1
+
+    def has_ended(self, ticket: int) -> bool:
+        """True when the save of a ticket is durable; otherwise it is under way, or will be when
+        this is asked again. Raises SnapshotFailed when it failed."""
+        # A ticket from before a restart of the server is not one of this process.
+        ticket = min(ticket, self._started + 1)
+        if self._ended >= ticket:
+            if self._failure is not None:
+                raise SnapshotFailed(self._failure)
+            return True
+        if not self.running:
+            self.start()
+        return False
+
+    def start(self) -> None:
+        """Begin a save. Raises SnapshotFailed."""
+        self._store.start_save(self._state)
+        self._started += 1
+        self._sequence = self._store.sequence
+
+    def end(self) -> str | None:
+        """Take note that the running save has ended: why it failed, None when it is durable."""
+        try:
+            self._failure = self._store.finish_save()
+        except StorageError as error:
+            self._failure = str(error)
+        self._ended = self._started
+        return self._failure

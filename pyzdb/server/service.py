@@ -1,0 +1,193 @@
+"""A server from its start to its end: files, queues, sockets and signals.
+
+Rules this module keeps:
+
+- The files are held before an address is bound, so that a second server on them says so.
+- SIGTERM and SIGINT end the round in hand; then the tree is saved and everything is closed.
+- Nothing listens beyond this machine unless the address that was given says so, and never a
+  server that runs code of its clients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import logging
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+import zmq
+
+import pyzdb
+from pyzdb.addresses import is_loopback, to_connect
+from pyzdb.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
+from pyzdb.errors import ExecRefused
+from pyzdb.server.broker import Queue, bound
+from pyzdb.server.follower import Follower
+from pyzdb.server.responder import Responder
+from pyzdb.storage.disk import Disk, database_path
+from pyzdb.storage.files import Files
+from pyzdb.storage.journal import Fsync
+from pyzdb.storage.store import FileStore, ReadOnlyStore
+
+Context = zmq.Context[zmq.Socket[bytes]]
+
+INSIDE = "inproc://pyzdb-requests"
+"""The back end of the write queue when it is in the process."""
+
+POOL = 16
+"""REP sockets of a read-write server: the writes that one sync can acknowledge together. More
+cost every round a look at each."""
+
+FILES_FOLDER = "bigfiles"
+"""Where large files lie, beside the database."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a server is told: addresses, the file, and its policies (see `pyzdb serve --help`)."""
+
+    filename: str = "db.pkl"
+    write_client_uri: str = "tcp://127.0.0.1:5559"
+    write_server_uri: str | None = None
+    read_client_uri: str = "tcp://127.0.0.1:5561"
+    read_server_uri: str = "tcp://127.0.0.1:5562"
+    lock_uri: str = "tcp://localhost:5558"
+    read_only: bool = False
+    fsync: Fsync = "always"
+    history_limit: int = HISTORY_LIMIT
+    files_from: tuple[str, ...] = ()
+    exec: bool = False
+    snapshot_bytes: int = SNAPSHOT_BYTES
+
+    @property
+    def listening(self) -> tuple[str, ...]:
+        """The addresses that a read-write server binds."""
+        return (
+            self.write_client_uri,
+            self.write_server_uri or INSIDE,
+            self.read_client_uri,
+            self.read_server_uri,
+            self.lock_uri,
+        )
+
+
+def serve(options: Options) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit status.
+
+    Raises StorageError, AddressError and ExecRefused when it cannot start, SyncFailed when the
+    disk fails, SnapshotFailed when the last save did.
+    """
+    # What a server creates is the tree, which is no garbage: a collection would look at all of
+    # it and stop everyone for as long. Nothing that serves a request makes cycles.
+    gc.disable()
+    with _stop_signal() as stop_fd:
+        if options.read_only:
+            _follow(options, stop_fd)
+        else:
+            _own(options, stop_fd)
+    return 0
+
+
+def _own(options: Options, stop_fd: int) -> None:
+    outside = [uri for uri in options.listening if not is_loopback(uri)]
+    if options.exec and outside:
+        raise ExecRefused(
+            f"--exec lets clients run any code, so it goes with loopback addresses only, "
+            f"not with {', '.join(outside)}"
+        )
+    for uri in outside:
+        logger.warning("every machine that reaches %s can read and write", uri)
+    path = database_path(options.filename)
+    folder = os.path.join(os.path.dirname(path), FILES_FOLDER)
+    database = Database(
+        FileStore(path, options.fsync),
+        history_limit=options.history_limit,
+        snapshot_bytes=options.snapshot_bytes,
+        files=Files(Disk(), folder, options.files_from, path),
+        exec=options.exec,
+        lock_uri=options.lock_uri,
+    )
+    for note in database.open():
+        logger.warning("%s", note)
+    try:
+        gc.freeze()
+        with _context() as context:
+            back = options.write_server_uri or INSIDE
+            queues = [
+                Queue(context, options.write_client_uri, back),
+                Queue(context, options.read_client_uri, options.read_server_uri),
+            ]
+            lock_socket = bound(context, zmq.REP, options.lock_uri)
+            pool = [_connected(context, back) for _ in range(POOL)]
+            _say(f"serves {path} at {options.write_client_uri}")
+            Responder(database, pool, lock_socket).run(stop_fd, database.tick)
+            logger.info("saving %s", path)
+            database.save()
+        for queue in queues:
+            queue.join()
+    finally:
+        database.close()
+
+
+def _follow(options: Options, stop_fd: int) -> None:
+    database = Database(ReadOnlyStore())
+    follower = Follower(database, options.filename)
+    try:
+        follower.look()
+        gc.freeze()
+        with _context() as context:
+            socket = _connected(context, options.read_server_uri)
+            _say(f"reads {options.filename} for {options.read_server_uri}")
+            Responder(database, [socket]).run(stop_fd, follower.tick)
+    finally:
+        follower.close()
+
+
+def _say(what: str) -> None:
+    print(f"pyzdb {pyzdb.__version__} {what} (Ctrl-C ends it)", flush=True)
+
+
+def _connected(context: Context, uri: str) -> zmq.Socket[bytes]:
+    socket = context.socket(zmq.REP)
+    socket.connect(to_connect(uri))
+    return socket
+
+
+@contextlib.contextmanager
+def _context() -> Iterator[Context]:
+    """A context whose sockets are all closed at the end."""
+    context: Context = zmq.Context()
+    try:
+        yield context
+    finally:
+        context.destroy(linger=None)
+
+
+@contextlib.contextmanager
+def _stop_signal() -> Iterator[int]:
+    """A descriptor that is readable once SIGTERM or SIGINT has come."""
+
+    def note(number: int, frame: FrameType | None) -> None:
+        logger.info("%s: ending", signal.Signals(number).name)
+
+    reading, writing = socket.socketpair()
+    with reading, writing:
+        writing.setblocking(False)
+        handlers = {number: signal.signal(number, note) for number in _ENDING}
+        before = signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reading.fileno()
+        finally:
+            signal.set_wakeup_fd(before)
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+
+_ENDING = (signal.SIGTERM, signal.SIGINT)
