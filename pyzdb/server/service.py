@@ -26,7 +26,7 @@ import pyzdb
 from pyzdb.addresses import is_loopback, to_connect
 from pyzdb.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
 from pyzdb.errors import ExecRefused
-from pyzdb.server.broker import Queue, bound
+from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.follower import Follower
 from pyzdb.server.responder import Responder
 from pyzdb.storage.disk import Disk, database_path
@@ -118,20 +118,16 @@ def _own(options: Options, stop_fd: int) -> None:
         logger.warning("%s", note)
     try:
         gc.freeze()
-        with _context() as context:
+        with _Sockets() as sockets:
             back = options.write_server_uri or INSIDE
-            queues = [
-                Queue(context, options.write_client_uri, back),
-                Queue(context, options.read_client_uri, options.read_server_uri),
-            ]
-            lock_socket = bound(context, zmq.REP, options.lock_uri)
-            pool = [_connected(context, back) for _ in range(POOL)]
+            sockets.queue(options.write_client_uri, back)
+            sockets.queue(options.read_client_uri, options.read_server_uri)
+            lock_socket = sockets.listening(options.lock_uri)
+            pool = [sockets.connected(back) for _ in range(POOL)]
             _say(f"serves {path} at {options.write_client_uri}")
             Responder(database, pool, lock_socket).run(stop_fd, database.tick)
             logger.info("saving %s", path)
             database.save()
-        for queue in queues:
-            queue.join()
     finally:
         database.close()
 
@@ -142,8 +138,8 @@ def _follow(options: Options, stop_fd: int) -> None:
     try:
         follower.look()
         gc.freeze()
-        with _context() as context:
-            socket = _connected(context, options.read_server_uri)
+        with _Sockets() as sockets:
+            socket = sockets.connected(options.read_server_uri)
             _say(f"reads {options.filename} for {options.read_server_uri}")
             Responder(database, [socket]).run(stop_fd, follower.tick)
     finally:
@@ -154,20 +150,39 @@ def _say(what: str) -> None:
     print(f"pyzdb {pyzdb.__version__} {what} (Ctrl-C ends it)", flush=True)
 
 
-def _connected(context: Context, uri: str) -> zmq.Socket[bytes]:
-    socket = context.socket(zmq.REP)
-    socket.connect(to_connect(uri))
-    return socket
+class _Sockets:
+    """The queues and REP sockets of a server, which are all closed at its end."""
 
+    def __init__(self) -> None:
+        self._context: Context = zmq.Context()
+        self._sockets: list[zmq.Socket[bytes]] = []
+        self._queues: list[Queue] = []
 
-@contextlib.contextmanager
-def _context() -> Iterator[Context]:
-    """A context whose sockets are all closed at the end."""
-    context: Context = zmq.Context()
-    try:
-        yield context
-    finally:
-        context.destroy(linger=None)
+    def queue(self, front: str, back: str) -> None:
+        self._queues.append(Queue(self._context, front, back))
+
+    def listening(self, uri: str) -> zmq.Socket[bytes]:
+        socket = bound(self._context, zmq.REP, uri)
+        self._sockets.append(socket)
+        return socket
+
+    def connected(self, uri: str) -> zmq.Socket[bytes]:
+        socket = self._context.socket(zmq.REP)
+        self._sockets.append(socket)
+        socket.linger = LINGER
+        socket.connect(to_connect(uri))
+        return socket
+
+    def __enter__(self) -> _Sockets:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for socket in self._sockets:
+            socket.close()
+        # The queues end with their context, and it ends when they have.
+        self._context.term()
+        for queue in self._queues:
+            queue.join()
 
 
 @contextlib.contextmanager

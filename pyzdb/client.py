@@ -1,0 +1,355 @@
+"""The client: proxies over ZeroMQ.
+
+Rules this module keeps:
+
+- Each thread has a session of its own: an id, its numbers, its sockets and its lock. A process
+  that was forked begins new ones.
+- A session has one request under way. It sends it again when there is silence; the number in it
+  makes a write happen once, however often it arrives.
+- REQ_RELAXED and REQ_CORRELATE keep a socket usable after a lost answer, and an answer to an
+  earlier request from being taken for this one's.
+- Nothing waits for ever: after ``timeout`` seconds of silence ServerTimeout says which address
+  did not answer.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import secrets
+import socket as sockets
+import threading
+import time
+import warnings
+import weakref
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import zmq
+
+from pyzdb.addresses import to_connect
+from pyzdb.errors import (
+    AddressError,
+    ConnectionClosed,
+    LockError,
+    LockTimeout,
+    OutcomeUnknown,
+    ServerTimeout,
+)
+from pyzdb.messages import Command, Reply, Request, decode_reply, encode_request
+from pyzdb.operations import TABLE, Kind
+from pyzdb.proxy import Root
+
+DEFAULT_URI = "tcp://localhost:5559"
+DEFAULT_TIMEOUT = 30.0
+"""Seconds: a server that restarts with a large journal is back before."""
+
+FIRST_RESEND = 0.25
+"""Seconds of silence after which a request is sent again: far more than an answer takes, and
+little enough for a restarted server to be found at once. Each further one waits twice as long."""
+
+LONGEST_RESEND = 2.0
+"""Seconds between two sends at most."""
+
+UPLOAD_RATE = 5_000_000
+"""Bytes a second that even a busy server takes in: a large request is not sent again before."""
+
+FIRST_RETURN = 0.002
+"""Seconds until a request that has to wait comes back; each further time takes half as long
+again."""
+
+LONGEST_RETURN = 0.1
+"""Seconds between two tries of a request that has to wait: a lock is noticed to be free soon."""
+
+RECONNECT_INTERVAL = 50
+"""Milliseconds between two tries to reach a server that is away."""
+
+READS = frozenset(
+    name
+    for name in {name for functions in TABLE.values() for name in functions}
+    if all(functions[name].kind is Kind.READ for functions in TABLE.values() if name in functions)
+)
+"""The functions that only read, whatever is at the path."""
+
+_IDEMPOTENT = frozenset({"history", "save"})
+"""Functions of the whole tree that may happen twice."""
+
+OnWait = Callable[[str, float], None]
+
+_INHERITED: list[Any] = []
+
+
+def client(
+    write_uri: str = DEFAULT_URI, read_uri: str | None = None, *, timeout: float = DEFAULT_TIMEOUT
+) -> tuple[Any, Connection]:
+    """Return ``(db, connection)``: the lazy tree of a server, and the way to it.
+
+    Reads go to ``read_uri`` (None: all goes to ``write_uri``). ``timeout`` is in seconds. Nothing
+    is sent before the first query, so the server may be started later. Close the connection, or
+    use it in a `with` block.
+    """
+    connection = Connection(write_uri, read_uri, timeout)
+    return Root(connection), connection
+
+
+class Connection:
+    """The way to a server, for all threads of a process.
+
+    ``on_wait`` may be set to a function ``(reason, seconds)`` that is called while a query waits:
+    "silent", "locked" or "saving", and for how long by now.
+    """
+
+    def __init__(self, write_uri: str, read_uri: str | None, timeout: float) -> None:
+        if not timeout > 0:
+            raise ValueError(f"a timeout is more than 0 seconds, not {timeout!r}")
+        self.write_uri = write_uri
+        self.read_uri = read_uri
+        self.timeout = timeout
+        self.on_wait: OnWait | None = None
+        self._closed = False
+        self._begin()
+
+    def _begin(self) -> None:
+        self._pid = os.getpid()
+        self._local = threading.local()
+        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
+
+    def exec(self, source: str) -> str:
+        """Run Python source in the server, and return what it printed. Raises ExecRefused."""
+        request = Request("exec", 2, command=source)
+        return self._session().do(request)  # type: ignore[no-any-return]  # the server's output
+
+    def query(self, command: Command) -> Any:
+        """Do one command and return its result, or raise its error."""
+        session = self._session()
+        index, func = command.index, command.func
+        reads = func is None or func in READS
+        mode = "read" if reads else "write"
+        request = Request(mode, 2, index, func, command.args, command.kwargs)
+        if reads:
+            return session.ask(request, self.read_uri)
+        if not index and func in _IDEMPOTENT:
+            return session.ask(request)
+        return session.do(request)
+
+    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+        """Do all commands or none, and return their results."""
+        request = Request("batch", 2, commands=commands)
+        return self._session().do(request)  # type: ignore[no-any-return]  # one a command
+
+    def lock(self, timeout: float | None = None, lease: float | None = None) -> None:
+        """Wait for the lock of the whole tree. Raises LockTimeout."""
+        self._session().lock(timeout, lease)
+
+    def unlock(self) -> None:
+        """Give the lock back. Raises LockError when this thread does not hold it."""
+        self._session().unlock()
+
+    def close(self) -> None:
+        """Close every socket; what another thread waits for raises ConnectionClosed."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._pid == os.getpid():
+            # The end of the context wakes those who wait; then each session can be closed.
+            ending = threading.Thread(target=self._context.term)
+            ending.start()
+            for session in list(self._sessions):
+                session.close()
+            ending.join()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if not getattr(self, "_closed", True) and self._pid == os.getpid():
+            warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
+            self.close()
+
+    def __repr__(self) -> str:
+        state = "closed" if self._closed else "open"
+        return f"<{state} connection to {self.write_uri}>"
+
+    def _tell(self, reason: str, seconds: float) -> None:
+        if self.on_wait is not None:
+            self.on_wait(reason, seconds)
+
+    def _session(self) -> _Session:
+        if self._closed:
+            raise ConnectionClosed(f"{self!r}: make another one with client()")
+        if self._pid != os.getpid():
+            # What was inherited belongs to the parent process and must not be closed here.
+            _INHERITED.append((self._context, self._local))
+            self._begin()
+        try:
+            return self._local.session  # type: ignore[no-any-return]  # set below
+        except AttributeError:
+            session = self._local.session = _Session(self, self._context)
+            self._sessions.add(session)
+            return session
+
+
+class _Session:
+    """What one thread has of a connection."""
+
+    def __init__(self, connection: Connection, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+        # The connection itself would never be collected while a thread has its session.
+        self._connection = weakref.proxy(connection)
+        self._context = context
+        self._mutex = threading.RLock()
+        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._id = f"{_user()}@{sockets.gethostname()}:{os.getpid()}-{secrets.token_hex(6)}"
+        self._number = 0
+        self._since: int | None = None
+        self._token: int | None = None
+        self._lock_uri = ""
+
+    def do(self, request: Request, patience: float | None = None) -> Any:
+        """Ask for what must happen once."""
+        if self._since is None:
+            self._since = self._hello()
+        self._number += 1
+        request.client, request.number, request.since = self._id, self._number, self._since
+        return self.ask(request, patience=patience)
+
+    def ask(self, request: Request, uri: str | None = None, patience: float | None = None) -> Any:
+        """Return the result of a request, or raise its error.
+
+        ``patience`` (seconds, default: the timeout of the connection) is how long to wait for
+        the lock of another client.
+        """
+        if self._token is not None:
+            uri, request.token = self._lock_uri, self._token
+        message = encode_request(request)
+        with self._mutex:
+            try:
+                reply = self._exchange(
+                    request, message, uri or self._connection.write_uri, patience
+                )
+            except (zmq.ContextTerminated, zmq.ZMQError) as error:
+                if not self._connection._closed:
+                    raise
+                self.close()
+                raise ConnectionClosed(f"{self._connection!r} was closed meanwhile") from error
+        if reply.error is not None:
+            raise reply.error
+        return reply.value
+
+    def _exchange(
+        self, request: Request, message: bytes, uri: str, patience: float | None
+    ) -> Reply:
+        """Send a request until there is an answer that is one."""
+        connection = self._connection
+        socket = self._sockets.get(uri) or self._open(uri)
+        asked = heard = time.monotonic()
+        silence = min(FIRST_RESEND + len(message) / UPLOAD_RATE, connection.timeout)
+        if silence > FIRST_RESEND + FIRST_RESEND or silence < FIRST_RESEND:
+            _set_patience(socket, silence)
+        back = FIRST_RETURN
+        sent_once = True
+        while True:
+            try:
+                socket.send(message)
+                reply = decode_reply(socket.recv())
+            except zmq.Again:
+                sent_once = False
+                waited = time.monotonic() - heard
+                if waited >= connection.timeout:
+                    _set_patience(socket, FIRST_RESEND)
+                    raise ServerTimeout(self._unanswered(uri, waited)) from None
+                connection._tell("silent", waited)
+                silence = min(silence * 2, LONGEST_RESEND, connection.timeout - waited)
+                _set_patience(socket, silence)
+                continue
+            heard = time.monotonic()
+            if reply.wait is not None:
+                waited = heard - asked
+                limit = connection.timeout if patience is None else patience
+                if reply.wait == "locked" and waited >= limit:
+                    raise LockTimeout(f"another client has held the lock for {waited:.1f} s")
+                connection._tell(reply.wait, waited)
+                request.ticket = reply.ticket
+                message = encode_request(request)
+                time.sleep(back)
+                back = min(back * 1.5, LONGEST_RETURN)
+            elif isinstance(reply.error, OutcomeUnknown) and sent_once:
+                # It was sent once and is not done: this server only does not know the client.
+                sent_once = False
+                request.since = self._since = self._hello()
+                message = encode_request(request)
+            else:
+                if not sent_once:
+                    _set_patience(socket, FIRST_RESEND)
+                return reply
+
+    def _open(self, uri: str) -> zmq.Socket[bytes]:
+        socket = self._sockets[uri] = self._context.socket(zmq.REQ)
+        socket.linger = 0
+        socket.set(zmq.REQ_RELAXED, 1)
+        socket.set(zmq.REQ_CORRELATE, 1)
+        # What is sent while the server is away would all arrive when it is back.
+        socket.immediate = True
+        socket.reconnect_ivl = RECONNECT_INTERVAL
+        _set_patience(socket, FIRST_RESEND)
+        try:
+            socket.connect(to_connect(uri))
+        except zmq.ZMQError as error:
+            socket.close()
+            del self._sockets[uri]
+            raise AddressError(f"{uri!r} is no address: {error.strerror}") from None
+        return socket
+
+    def _hello(self) -> int:
+        """The sequence number that the server is at."""
+        return self.ask(Request("hello", 2))["sequence"]  # type: ignore[no-any-return]
+
+    def lock(self, timeout: float | None, lease: float | None) -> None:
+        if self._token is not None:
+            raise LockError("this thread holds the lock already")
+        granted = self.do(Request("lock", 2, lease=lease), patience=timeout)
+        self._lock_uri = to_connect(granted["uri"], near=self._connection.write_uri)
+        self._token = granted["token"]
+
+    def unlock(self) -> None:
+        if self._token is None:
+            raise LockError("this thread does not hold the lock")
+        try:
+            self.do(Request("unlock", 2))
+        finally:
+            self._token = None
+
+    def _unanswered(self, uri: str, waited: float) -> str:
+        start = "python server.py"
+        if uri == self._connection.read_uri:
+            start += " -ro"
+        return f"{uri} did not answer for {waited:.1f} s; is a server there? `{start}` starts one"
+
+    def close(self) -> None:
+        """Close the sockets, when nobody waits for them any more."""
+        with self._mutex:
+            for socket in self._sockets.values():
+                socket.close()
+            self._sockets.clear()
+
+    __del__ = close
+
+
+def _set_patience(socket: zmq.Socket[bytes], seconds: float) -> None:
+    socket.sndtimeo = socket.rcvtimeo = max(1, int(seconds * 1000))
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may have a user without a name
+        return str(os.getuid())
