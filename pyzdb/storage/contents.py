@@ -113,6 +113,9 @@ def keep_aside(disk: Disk, path: str, data: bytes) -> str:
     try:
         disk.write(fd, data, 0)
         disk.sync(fd)
+    except OSError:
+        disk.unlink(aside)
+        raise
     finally:
         disk.close(fd)
     disk.sync_folder(os.path.dirname(path))

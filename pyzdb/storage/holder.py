@@ -7,10 +7,11 @@ processes come to hold "the" lock.
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import time
-from typing import IO
+from contextlib import suppress
 
 import portalocker
 
@@ -33,18 +34,17 @@ class Holder:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
         except OSError as error:
             raise StorageError(f"{path} cannot be opened: {error.strerror}") from error
-        self._file: IO[str] = os.fdopen(fd, "r+", encoding="utf-8", errors="replace")
+        self._file = io.FileIO(fd, "r+")
         patient_until = time.monotonic() + PATIENCE
         while not self._take():
             if time.monotonic() > patient_until:
-                self._file.seek(0)
-                holder = self._file.read().strip() or "another process"
+                holder = self._file.read().decode(errors="replace").strip() or "another process"
                 self._file.close()
                 raise FileInUse(f"{filename} is in use by {holder}")
             time.sleep(RETRY)
-        self._file.truncate(0)
-        self._file.write(f"pid {os.getpid()} on {socket.gethostname()}\n")
-        self._file.flush()
+        with suppress(OSError):  # a full disk has no room for the name, but the lock is held
+            self._file.truncate(0)
+            self._file.write(f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
 
     def _take(self) -> bool:
         try:

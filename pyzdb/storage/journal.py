@@ -106,6 +106,9 @@ class Journal:
         try:
             if part.torn:
                 disk.truncate(fd, part.end)
+            # A system whose sync failed may count as written what never reached the disk.
+            start = part.end_of(part.synced)
+            disk.write(fd, part.data[start : part.end], start)
             disk.sync(fd)
             room = disk.size(fd)
         except OSError as error:
@@ -203,14 +206,17 @@ class Journal:
 
     def close(self) -> None:
         """Flush and sync, and give back the room; after a failure, only let go of the file."""
-        if self._fd < 0:
-            return
         try:
-            if self._failure is None:
+            if self._fd >= 0 and self._failure is None:
                 self.flush()
                 self._run(lambda: self._disk.truncate(self._fd, self._end))
                 self._run(lambda: self._disk.sync(self._fd))
         finally:
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the file as it is."""
+        if self._fd >= 0:
             self._disk.close(self._fd)
             self._fd = -1
             self._failure = f"{self._path} is closed"

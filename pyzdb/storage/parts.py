@@ -89,7 +89,8 @@ class _Head(NamedTuple):
 @dataclass
 class Part:
     """What was found in one part: ``end`` (bytes) is where the next record goes, ``chain`` the
-    checksum that it continues, ``torn`` the bytes after ``end`` that are a torn tail."""
+    checksum that it continues, ``synced`` the sequence of the last record that the part itself
+    says had been on the disk, ``torn`` the bytes after ``end`` that are a torn tail."""
 
     filename: str
     data: bytes
@@ -99,6 +100,7 @@ class Part:
     records: list[Place] = field(default_factory=list)
     sequence: int = 0
     chain: int = 0
+    synced: int = 0
     end: int = HEADER_SIZE
     torn: bytes = b""
 
@@ -106,6 +108,12 @@ class Part:
         """Yield (sequence, body) of every record."""
         for sequence, start, end in self.records:
             yield sequence, self.data[start:end]
+
+    def end_of(self, sequence: int) -> int:
+        """Where the record ``sequence`` ends; where the records begin, for an earlier one."""
+        if sequence < self.first:
+            return HEADER_SIZE
+        return self.records[sequence - self.first][2]
 
 
 def part_name(filename: str, first: int) -> str:
@@ -162,11 +170,11 @@ def read_records(part: Part) -> None:
     """
     data, view, seed = part.data, memoryview(part.data), part.seed
     size = len(data)
-    offset, sequence, chain = part.end, part.sequence, part.chain
+    offset, sequence, chain, synced = part.end, part.sequence, part.chain, part.synced
     unpack, add = _RECORD.unpack_from, part.records.append
     try:
         while (start := offset + HEADER_SIZE) <= size:
-            mark, length, number, _, head, check = unpack(data, offset)
+            mark, length, number, known, head, check = unpack(data, offset)
             if mark != MARK or crc32(view[offset : offset + _RECORD_CHECKED], seed) != head:
                 break
             if number != sequence + 1:
@@ -176,9 +184,9 @@ def read_records(part: Part) -> None:
             if end > size or crc32(view[start:end], chain ^ head) != check:
                 break
             add((number, start, end))
-            offset, sequence, chain = end, number, check
+            offset, sequence, chain, synced = end, number, check, known
     finally:
-        part.end, part.sequence, part.chain = offset, sequence, chain
+        part.end, part.sequence, part.chain, part.synced = offset, sequence, chain, synced
 
 
 def read_part(data: bytes, filename: str) -> Part:

@@ -83,12 +83,14 @@ class Head(NamedTuple):
 
 
 class Snapshot(NamedTuple):
-    """A snapshot that was read. ``size`` is that of the file in bytes."""
+    """A snapshot that was read: ``size`` is that of the file in bytes, ``plain`` is true for a
+    pickle without header, which nothing checks."""
 
     state: State
     sequence: int
     chain: int
     size: int
+    plain: bool = False
 
 
 class _Pickler(pickle.Pickler):
@@ -206,7 +208,7 @@ def _read_plain(file: BinaryIO, filename: str) -> Snapshot:
     tree = _unpickle(file, filename, 0)
     if not isinstance(tree, dict | list):
         raise damage(filename, 0, f"it is the pickle of a {type(tree).__name__}")
-    return Snapshot({"tree": tree}, 0, 0, file.tell())
+    return Snapshot({"tree": tree}, 0, 0, file.tell(), plain=True)
 
 
 def _unpickle(file: BinaryIO, filename: str, start: int) -> Any:

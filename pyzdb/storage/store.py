@@ -114,6 +114,7 @@ class FileStore:
     ) -> None:
         self._filename = database_path(filename)
         self._disk = disk or Disk()
+        self._fsync = fsync
         self._journal = Journal(self._filename, fsync, self._disk)
         self._holder: Holder | None = None
         self._save: _Save | None = None
@@ -134,21 +135,29 @@ class FileStore:
 
     def open(self) -> Opened:
         self._holder = Holder(self._filename)
+        self._journal = Journal(self._filename, self._fsync, self._disk)
         try:
             contents = read_contents(self._disk, self._filename)
             notes = self._put_in_order(contents)
-            if contents.parts:
-                self._journal.resume(contents.parts[-1], contents.journal_size)
-            else:
-                self._journal.create(contents.sequence + 1, contents.chain)
+            self._begin(contents)
         except OSError as error:
             self._release()
             raise StorageError(f"{self._filename} cannot be opened: {error}") from error
         except BaseException:
             self._release()
             raise
-        self.snapshot_size = contents.snapshot.size if contents.snapshot else 0
         return Opened(contents.state, contents.records(), notes)
+
+    def _begin(self, contents: Contents) -> None:
+        if contents.parts:
+            self._journal.resume(contents.parts[-1], contents.journal_size)
+        else:
+            self._journal.create(contents.sequence + 1, contents.chain)
+        snapshot = contents.snapshot
+        if snapshot is not None:
+            self.snapshot_size = snapshot.size
+            if snapshot.plain and not contents.sequence:  # from here on its bytes are checked
+                self.save(lambda: snapshot.state)
 
     def _put_in_order(self, contents: Contents) -> list[str]:
         notes = []
@@ -193,7 +202,7 @@ class FileStore:
             reason = f"{type(error).__name__}: {error}"
         reason = self._end_snapshot(save, reason)
         if reason is not None:
-            raise SnapshotFailed(f"{self._filename} was not saved: {reason}")
+            raise SnapshotFailed(self._not_saved(reason))
 
     def start_save(self, state: Callable[[], State]) -> None:
         if self._saving is not None:
@@ -207,7 +216,7 @@ class FileStore:
             )
         except OSError as error:
             reason = self._end_snapshot(save, f"no process for it: {error.strerror}")
-            raise SnapshotFailed(f"{self._filename} was not saved: {reason}") from error
+            raise SnapshotFailed(self._not_saved(reason)) from error
         self._save = save
 
     def finish_save(self) -> str | None:
@@ -215,7 +224,11 @@ class FileStore:
             return "no save is running"
         reason = self._saving.result()
         save, self._save, self._saving = self._save, None, None
-        return self._end_snapshot(save, reason)
+        reason = self._end_snapshot(save, reason)
+        return None if reason is None else self._not_saved(reason)
+
+    def _not_saved(self, reason: object) -> str:
+        return f"{self._filename} was not saved: {reason}"
 
     def _begin_save(self) -> _Save:
         """Go on in a new part, and create the file: one that no child before has open."""
@@ -228,7 +241,7 @@ class FileStore:
         except SyncFailed:
             raise
         except (StorageError, OSError) as error:
-            raise SnapshotFailed(f"{self._filename} was not saved: {error}") from error
+            raise SnapshotFailed(self._not_saved(error)) from error
         return _Save(fd, journal.sequence, journal.chain, journal.size)
 
     def _end_snapshot(self, save: _Save, reason: str | None) -> str | None:
@@ -267,6 +280,7 @@ class FileStore:
             self._release()
 
     def _release(self) -> None:
+        self._journal.abandon()  # after a failure it is open still
         if self._holder is not None:
             self._holder.release()
             self._holder = None

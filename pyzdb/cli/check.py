@@ -1,0 +1,72 @@
+"""Check the files of a database: what they hold, and every damage with its file and offset.
+
+The exit status is 0 when the database is whole and 1 when it is not. An unfinished write at the end
+of the journal is no damage: nobody was told of it, and the next start of the server cuts it off.
+
+--repair keeps what is good from the start up to the first damage, and puts the rest aside in files
+that end in .broken beside the database; nothing is thrown away. No server may be running.
+"""
+
+from __future__ import annotations
+
+from pyzdb.cli import OK, Arguments, fail, parser_of, run
+from pyzdb.storage.contents import Contents, examine
+from pyzdb.storage.disk import Disk, database_path
+from pyzdb.storage.holder import Holder
+from pyzdb.storage.parts import Part, part_names
+from pyzdb.storage.repair import hopeless, repair
+
+
+def main(arguments: Arguments = None, prog: str | None = None) -> int:
+    """Check one database, and repair it when asked; return the exit status."""
+    parser = parser_of(__doc__, prog)
+    parser.add_argument("db_filename", help="the database file")
+    parser.add_argument(
+        "--repair", action="store_true", help="keep the good part, and put the rest aside"
+    )
+    given = parser.parse_args(arguments)
+    return run(lambda: _check(given.db_filename, given.repair))
+
+
+def _check(filename: str, wanted: bool) -> int:
+    disk = Disk()
+    path = database_path(filename)
+    if not disk.exists(path) and not part_names(disk, path):
+        return fail(f"there is no database {path}")
+    holder = Holder(path)
+    try:
+        contents = examine(disk, path)
+        _describe(path, contents)
+        if wanted and (contents.damages or contents.torn_part):
+            for line in repair(disk, path):
+                print(line)
+            contents = examine(disk, path)
+    finally:
+        holder.release()
+    if contents.damages:
+        way_out = hopeless(path, contents) or "--repair keeps what comes before the damage"
+        return fail(f"{path} is damaged: {way_out}")
+    print(f"{path} is whole, up to record {contents.sequence}")
+    return OK
+
+
+def _describe(path: str, contents: Contents) -> None:
+    if contents.snapshot is not None:
+        size, sequence = contents.snapshot.size, contents.snapshot.sequence
+        print(f"{path}: snapshot, {size:,} bytes, up to record {sequence}")
+    for stale in contents.stale:
+        print(f"{stale}: saved already, will be removed")
+    for part in contents.parts:
+        print(f"{part.filename}: {_of_part(part)}")
+    for error in contents.damages:
+        print(error)
+    for beyond in contents.beyond[1:]:
+        print(f"{beyond}: comes after the damage")
+
+
+def _of_part(part: Part) -> str:
+    text = f"records {part.first} to {part.sequence}" if part.records else "no records yet"
+    text = f"journal, {part.end:,} bytes, {text}"
+    if part.torn:
+        text += f"; then {len(part.torn):,} bytes of an unfinished write at offset {part.end}"
+    return text
