@@ -159,14 +159,17 @@ class _Sockets:
         self._queues: list[Queue] = []
 
     def queue(self, front: str, back: str) -> None:
+        """Add a queue."""
         self._queues.append(Queue(self._context, front, back))
 
     def listening(self, uri: str) -> zmq.Socket[bytes]:
+        """A REP socket that clients connect to."""
         socket = bound(self._context, zmq.REP, uri)
         self._sockets.append(socket)
         return socket
 
     def connected(self, uri: str) -> zmq.Socket[bytes]:
+        """A REP socket behind a queue."""
         socket = self._context.socket(zmq.REP)
         self._sockets.append(socket)
         socket.linger = LINGER
@@ -177,8 +180,8 @@ class _Sockets:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for socket in self._sockets:
-            socket.close()
+        for each in self._sockets:
+            each.close()
         # The queues end with their context, and it ends when they have.
         self._context.term()
         for queue in self._queues:
