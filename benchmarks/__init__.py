@@ -10,6 +10,7 @@
     limits     what ZeroMQ, the disk and JSON allow, with nothing else
     peers      Redis, Pyro5, RPyC, ZEO and multiprocessing.Manager
     queries    reads and writes, alone, by many clients, in batches
+    tree       the large document, for processes that import nothing else
     documents  one large document: stored, read, held, saved
     starting   start, replay of a journal, import
     growth     more nodes, more clients

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from threading import Thread
 from time import perf_counter, sleep
 from typing import Any
@@ -15,8 +14,10 @@ import msgspec
 
 from benchmarks import limits
 from benchmarks.measuring import (
+    MEGABYTE,
     MEGABYTES,
     MEGABYTES_PER_SECOND,
+    MILLISECOND,
     MILLISECONDS,
     Benchmark,
     Failed,
@@ -26,27 +27,12 @@ from benchmarks.measuring import (
 )
 from benchmarks.processes import Client, Factory, fresh_python, server, worker
 from benchmarks.subject import NUMBERS, Server, opened, pyzdb_server
-
-MEGABYTE = 1_000_000
-MILLISECOND = 1e-3
+from benchmarks.tree import document, memory
 
 JSON = "JSON + ZeroMQ alone"
 PLAIN = "plain Python process"
 SAVING = "pyzdb, while it saves"
 IDLE = "pyzdb, no save"
-
-
-def document(records: int) -> list[dict[str, Any]]:
-    """Return the document: about 100 bytes of JSON a record."""
-    return [
-        {
-            "id": number,
-            "name": f"the whole name of the record number {number:08d}",
-            "price": number / 8,
-            "sold": number % 3 == 0,
-        }
-        for number in range(records)
-    ]
 
 
 def benchmarks(setup: Setup) -> list[Benchmark]:
@@ -150,7 +136,7 @@ def server_memory(running: Factory, records: int) -> Iterator[Measure]:
 
     def measure() -> float:
         with _holding(running, records) as holding:
-            return memory(holding.pid)
+            return memory(holding.pid) / MEGABYTE
 
     yield measure
 
@@ -159,23 +145,10 @@ def server_memory(running: Factory, records: int) -> Iterator[Measure]:
 def plain_memory(records: int) -> Iterator[Measure]:
     """Measure a new Python each time."""
     source = (
-        "from benchmarks.documents import document, memory; "
+        "from benchmarks.tree import document, memory; "
         f"value = document({records}); print(memory('self'))"
     )
-    yield lambda: float(fresh_python(source))
-
-
-def memory(pid: int | str) -> float:
-    """Return the memory of a process in megabytes: its own, and its share of what it shares.
-
-    Raises Failed where the system does not tell (it is Linux that does).
-    """
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    except OSError as error:
-        raise Failed(f"this system does not tell the memory of a process: {error}") from None
-    [kilobytes] = [line.split()[1] for line in lines if line.startswith("Pss:")]
-    return int(kilobytes) * 1024 / MEGABYTE
+    yield lambda: float(fresh_python(source)) / MEGABYTE
 
 
 @dataclass

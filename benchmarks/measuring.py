@@ -92,6 +92,11 @@ MICROSECONDS = Unit("µs", False)
 MEGABYTES = Unit("MB", False)
 MEGABYTES_PER_SECOND = Unit("MB/s", True)
 
+MILLISECOND = 1e-3
+MICROSECOND = 1e-6
+MEGABYTE = 1_000_000
+"""What these units are, in seconds and bytes."""
+
 
 @dataclass(frozen=True)
 class Goal:
@@ -109,7 +114,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """One row: contenders by their labels, the first of which the others are compared with."""
+    """One row: contenders by their labels, in the order in which they take turns."""
 
     name: str
     title: str

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from html import escape
 
 from benchmarks.measuring import Result
-from benchmarks.report import Report, heading, number
+from benchmarks.report import Report, heading, is_ours, number
 
 WIDTH = 1080
 COLUMNS = 2
@@ -112,7 +112,7 @@ def _benchmark(result: Result, x: int, y: int, width: int) -> Iterator[str]:
                 start, top + 10, "missing" if label in result.missing else "failed", "faint"
             )
             continue
-        colour = OURS if "pyzdb" in label else OTHERS
+        colour = OURS if is_ours(label) else OTHERS
         length = max(1.0, median * scale)
         yield f'<rect x="{start}" y="{top}" width="{length:.1f}" height="{BAR}" fill="{colour}"/>'
         marks = [(goal, bound) for goal, bound in bounds if goal.figure == label]

@@ -14,9 +14,9 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.documents import MILLISECOND, document
-from benchmarks.measuring import MILLISECONDS, Benchmark, Goal, Measure, Setup
+from benchmarks.measuring import MILLISECOND, MILLISECONDS, Benchmark, Goal, Measure, Setup
 from benchmarks.processes import fresh_python
+from benchmarks.tree import document
 from pyzdb.database import STAMP, Database
 from pyzdb.messages import Request, decode_request, encode_request
 from pyzdb.storage.contents import read_contents

@@ -1,0 +1,27 @@
+"""The large document and what holding it takes: for processes that must hold nothing else, so
+this module imports nothing."""
+
+from __future__ import annotations
+
+
+def document(records: int) -> list[dict[str, object]]:
+    """Return the document: 97 bytes of JSON a record."""
+    return [
+        {
+            "id": number,
+            "name": f"the whole name of the record number {number:08d}",
+            "price": number / 8,
+            "sold": number % 3 == 0,
+        }
+        for number in range(records)
+    ]
+
+
+def memory(pid: int | str) -> int:
+    """Return the memory of a process in bytes: its own, and its share of what it shares.
+
+    Raises OSError where the system does not tell (Linux does).
+    """
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as lines:
+        [kilobytes] = [line.split()[1] for line in lines if line.startswith("Pss:")]
+    return int(kilobytes) * 1024
