@@ -1,0 +1,825 @@
+"""What can be stored: it comes back as it was, or it is refused with the path to the bad part."""
+
+from __future__ import annotations
+
+import collections
+import copy
+import enum
+import json
+import math
+import pickle
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Any, NamedTuple
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pyzdb import values
+from pyzdb.errors import EncodingError
+from pyzdb.values import (
+    BIG_INT,
+    MAX_DEPTH,
+    TAG,
+    Custom,
+    File,
+    Lazy,
+    argument_from_wire,
+    argument_to_wire,
+    dumps,
+    from_wire,
+    is_plain,
+    loads,
+    register,
+    to_wire,
+    too_deep,
+)
+
+
+def same(left: Any, right: Any) -> bool:
+    """Equal in value, type, sign, order of keys and zone, at every level."""
+    if type(left) is not type(right):
+        return False
+    if isinstance(left, float | Decimal):
+        return str(left) == str(right)
+    if isinstance(left, datetime | time):
+        zones = [getattr(each.tzinfo, "key", None) for each in (left, right)]
+        return (
+            left.replace(tzinfo=None) == right.replace(tzinfo=None)
+            and left.fold == right.fold
+            and left.utcoffset() == right.utcoffset()
+            and zones[0] == zones[1]
+        )
+    if isinstance(left, list | tuple):
+        return len(left) == len(right) and all(map(same, left, right))
+    if isinstance(left, dict):
+        return same(list(left.items()), list(right.items()))
+    if isinstance(left, set | frozenset):
+        return same(sorted(left, key=repr), sorted(right, key=repr))
+    return bool(left == right)
+
+
+ZONES: Any = (
+    st.none()
+    | st.just(UTC)
+    | st.sampled_from(
+        [
+            timezone(timedelta(hours=-3, minutes=-30)),
+            timezone(timedelta(seconds=561)),
+            ZoneInfo("Europe/Paris"),
+            ZoneInfo("America/New_York"),
+        ]
+    )
+)
+
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-3, 3).map(lambda n: n * 10**4200 + n),
+    st.floats(),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+    st.just(TAG),
+    st.binary(max_size=8),
+    st.datetimes(timezones=ZONES, min_value=datetime(2, 1, 1), max_value=datetime(9998, 1, 1)),
+    st.dates(),
+    st.times(timezones=ZONES),
+    st.timedeltas(),
+    st.decimals(),
+    st.uuids(),
+    st.builds(File, st.text(st.characters(exclude_categories=["Cs"]), min_size=1)),
+    st.builds(File, filename=st.just("a.txt"), content=st.binary(max_size=8)),
+)
+
+
+def hashable(value: Any) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+KEYS = st.recursive(
+    SCALARS.filter(hashable),
+    lambda child: st.lists(child, max_size=3).map(tuple) | st.frozensets(child, max_size=3),
+    max_leaves=4,
+)
+
+VALUES = st.recursive(
+    SCALARS,
+    lambda child: st.one_of(
+        st.lists(child, max_size=4),
+        st.lists(child, max_size=4).map(tuple),
+        st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=4), child),
+        st.dictionaries(KEYS, child, max_size=4),
+        st.sets(KEYS, max_size=4),
+    ),
+    max_leaves=12,
+)
+
+
+def nested(levels: int, kind: Any = list, core: Any = None) -> Any:
+    value = core
+    for _ in range(levels):
+        value = {"k": value} if kind is dict else {1: value} if kind is set else kind([value])
+    return value
+
+
+# --- round trips -----------------------------------------------------------------------------
+
+
+@given(value=VALUES)
+def test_a_value_comes_back_as_it_was(value: Any) -> None:
+    assert same(loads(dumps(value)), value)
+
+
+@given(value=VALUES)
+def test_a_value_is_left_as_it_is_by_being_encoded(value: Any) -> None:
+    before = copy.deepcopy(value)
+    dumps(value)
+    assert same(value, before)
+
+
+@given(value=VALUES)
+def test_what_is_sent_is_json(value: Any) -> None:
+    json.loads(dumps(value), parse_constant=pytest.fail)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        0.0,
+        -0.0,
+        math.nan,
+        math.inf,
+        -math.inf,
+        5e-324,
+        1.7976931348623157e308,
+        [1, 1.0, True],
+        {1: "int", "1": "str", None: "none", 2.5: "float", (1, "a"): "tuple"},
+        {True: "bool"},
+        {math.inf: 1},
+        {TAG: "tuple", "items": 5},
+        {TAG: {TAG: {TAG: TAG}}},
+        {"a": {TAG: None}},
+        [(), [], {}, set(), frozenset()],
+        ((1, [2, (3,)]), {"a": (4,)}),
+        {"b": 1, "a": 2},
+        {2: "b", 1: "a"},
+        "\0\u2028\U0001f600\uffff\U0010ffff",
+        b"",
+        bytes(range(256)),
+        Decimal("-0"),
+        Decimal("1.10"),
+        Decimal("NaN123"),
+        Decimal("sNaN"),
+        Decimal("-Infinity"),
+        Decimal("1e999999999"),
+        Decimal("0." + "123456789" * 20),
+        datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Paris")),
+        datetime(2024, 10, 27, 2, 30, fold=0, tzinfo=ZoneInfo("Europe/Paris")),
+        datetime(1, 1, 1, fold=1),
+        datetime.max,
+        time(1, 2, 3, 4, fold=1, tzinfo=ZoneInfo("Asia/Tokyo")),
+        date.min,
+        timedelta.max,
+        timedelta(microseconds=-1),
+        UUID(int=0),
+        [UUID(int=2**128 - 1), {frozenset({(1, frozenset())})}],
+        File("/srv/in/report.pdf"),
+        File("/srv/bigfiles/1-report.pdf", "report.pdf"),
+        File(filename="a.bin", content=b"\0\xff"),
+    ],
+    ids=repr,
+)
+def test_an_odd_value_comes_back_as_it_was(value: Any) -> None:
+    assert same(loads(dumps(value)), value)
+
+
+def test_integers_of_any_size_come_back() -> None:
+    for value in (2**63, 2**64, -(2**64), BIG_INT - 1, BIG_INT, -BIG_INT, 10**5000, -(7**9000)):
+        assert loads(dumps([value])) == [value]
+        assert loads(dumps({value: 1})) == {value: 1}
+
+
+def test_a_moment_keeps_its_zone_and_not_only_its_offset() -> None:
+    summer = datetime(2024, 7, 1, tzinfo=ZoneInfo("Europe/Paris"))
+    back = loads(dumps(summer))
+    assert back + timedelta(days=180) == summer + timedelta(days=180)
+    assert str(back.tzinfo) == "Europe/Paris"
+
+
+def test_a_plain_value_is_sent_without_a_copy() -> None:
+    value = {"a": [1, 2.5, None, True, {"b": "c"}]}
+    wire, tagged = to_wire(value)
+    assert wire is value
+    assert not tagged
+
+
+def test_what_is_read_reuses_the_containers_of_the_message() -> None:
+    wire = {"a": [1, {"b": "c"}]}
+    assert from_wire(wire) is wire
+
+
+# --- what becomes a built-in type ------------------------------------------------------------
+
+
+class Colour(enum.StrEnum):
+    RED = "red"
+
+
+class Number(enum.IntEnum):
+    ONE = 1
+
+
+class Point(NamedTuple):
+    x: int
+    y: int
+
+
+class Moment(datetime):
+    def isoformat(self, *args: Any, **kwargs: Any) -> str:
+        return "once upon a time"
+
+
+class Price(Decimal):
+    def __str__(self) -> str:
+        return "a price"
+
+
+class Text(str):
+    def __str__(self) -> str:
+        return "another text"
+
+
+class Words(list[Any]):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (range(3), [0, 1, 2]),
+        ((n * n for n in range(3)), [0, 1, 4]),
+        (map(str, [1]), ["1"]),
+        ({"a": 1}.keys(), ["a"]),
+        ({"a": 1}.values(), [1]),
+        ({"a": 1}.items(), [("a", 1)]),
+        (reversed([1, 2]), [2, 1]),
+        (collections.deque([1]), [1]),
+        ([range(2), {"r": range(1)}], [[0, 1], {"r": [0]}]),
+        (collections.OrderedDict(b=1, a=2), {"b": 1, "a": 2}),
+        (collections.Counter("aab"), {"a": 2, "b": 1}),
+        (collections.defaultdict(list, a=[]), {"a": []}),
+        (MappingProxyType({"a": 1}), {"a": 1}),
+        (collections.ChainMap({1: 2}), {1: 2}),
+        (Words([1]), [1]),
+        (Point(1, 2), (1, 2)),
+        (Colour.RED, "red"),
+        ({Colour.RED: 1}, {"red": 1}),
+        (Number.ONE, 1),
+        ({Number.ONE: Number.ONE}, {1: 1}),
+        (Text("text"), "text"),
+        (bytearray(b"a"), b"a"),
+        (Price("1.50"), Decimal("1.50")),
+        (Moment(2024, 1, 2, 3), datetime(2024, 1, 2, 3)),
+        (type("Sub", (date,), {})(2024, 1, 2), date(2024, 1, 2)),
+        (type("Sub", (timedelta,), {})(1), timedelta(1)),
+        (type("Sub", (UUID,), {})(int=1), UUID(int=1)),
+        (type("Sub", (float,), {})(1.5), 1.5),
+        (type("Sub", (float,), {})("-inf"), -math.inf),
+        (type("Sub", (set,), {})([1]), {1}),
+        (type("Sub", (frozenset,), {})([1]), frozenset([1])),
+        (type("Sub", (File,), {})("/a"), File("/a")),
+    ],
+    ids=repr,
+)
+def test_it_becomes_the_built_in_type_that_it_is_a_kind_of(value: Any, expected: Any) -> None:
+    assert same(loads(dumps(value)), expected)
+
+
+def test_a_zone_without_a_name_becomes_its_offset() -> None:
+    class Lunch(tzinfo):
+        def utcoffset(self, moment: datetime | None) -> timedelta:
+            return timedelta(hours=1)
+
+        def dst(self, moment: datetime | None) -> None:
+            return None
+
+        def tzname(self, moment: datetime | None) -> str:
+            return "lunch"
+
+    value = datetime(2024, 1, 1, tzinfo=Lunch())
+    back = loads(dumps(value))
+    assert back == value
+    assert back.tzinfo == timezone(timedelta(hours=1))
+
+
+class Elsewhere(Lazy):
+    """A value that lies in another place; to iterate over it would be another query."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def _run(self) -> Any:
+        return self.value
+
+    def __iter__(self) -> Iterator[Any]:
+        raise AssertionError("a lazy value is fetched whole")
+
+
+def test_a_lazy_value_is_replaced_by_what_it_stands_for() -> None:
+    assert loads(dumps(Elsewhere(3))) == 3
+    assert loads(dumps({"a": [Elsewhere({"b": (1,)}), {1: Elsewhere([])}]})) == {
+        "a": [{"b": (1,)}, {1: []}]
+    }
+
+
+# --- what is refused -------------------------------------------------------------------------
+
+
+class Plain(enum.Enum):
+    A = 1
+
+
+class Thing:
+    def __repr__(self) -> str:
+        return "<thing>"
+
+
+ODD_NAMES: Any = {1: 1}
+
+
+def cycle() -> Any:
+    value: Any = {"a": [1]}
+    value["a"].append(value)
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "path", "words"),
+    [
+        (Thing(), (), "a Thing cannot be stored"),
+        ({"a": [1, Thing()]}, ("a", 1), "a Thing cannot be stored"),
+        ({"a": ({"b": Thing()},)}, ("a", 0, "b"), "db['a'][0]['b']: a Thing"),
+        ({1: Thing()}, (1,), "db[1]"),
+        ({"a": {Thing: 1}}, ("a", Thing), "a type cannot be stored"),
+        ({"a": print}, ("a",), "builtin_function"),
+        (1 + 2j, (), "a complex cannot be stored"),
+        (Fraction(1, 3), (), "a Fraction cannot be stored"),
+        (memoryview(b"a"), (), "a memoryview cannot be stored"),
+        ([slice(1)], (0,), "a slice cannot be stored"),
+        (Plain.A, (), "a Plain cannot be stored"),
+        (cycle(), ("a", 1), "a cycle cannot be stored"),
+        ("a\ud800", (), "a lone surrogate"),
+        ({"a": ["b", "\udfff"]}, ("a", 1), "db['a'][1]: a lone surrogate"),
+        ({"a": {"\ud800": 1}}, ("a", "\ud800"), "a lone surrogate"),
+        ({"a": ("b", "\ud800")}, ("a", 1), "a lone surrogate"),
+        ({1: {"\ud800": ()}}, (1, "\ud800"), "a lone surrogate"),
+        ({"a": {("\ud800",): 1}}, ("a", ("\ud800",), 0), "a lone surrogate"),
+        ({"a": {"\ud800"}}, ("a", 0), "a lone surrogate"),
+        ({"a": (text for text in ("b", "\ud800"))}, ("a", 1), "a lone surrogate"),
+        ({"a": File("/\ud800", "b")}, ("a",), "a lone surrogate"),
+        ({"a": File("/b", "\ud800")}, ("a",), "a lone surrogate"),
+        ({"a": Custom("\ud800", {})}, ("a",), "a lone surrogate"),
+        ({"a": Custom("b", {"c": "\ud800"})}, ("a", "c"), "a lone surrogate"),
+        ({"a": Custom("b", {TAG: 1})}, ("a",), "need other names"),
+        ({"a": Custom("b", ODD_NAMES)}, ("a",), "need other names"),
+        ({"a": {range(2)}}, ("a",), "a member of a set cannot be stored as a list"),
+        ({range(2): 1}, (range(2),), "a key"),
+        ({(1, range(2)): 1}, ((1, range(2)),), "a key"),
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_carried_is_refused_with_the_path(
+    value: Any, path: tuple[Any, ...], words: str
+) -> None:
+    with pytest.raises(EncodingError) as caught:
+        dumps(value)
+    assert caught.value.path == path
+    assert words in str(caught.value)
+
+
+def test_the_path_begins_where_the_value_is_to_be_stored() -> None:
+    with pytest.raises(EncodingError, match=r"db\['x'\]\['a'\]\[0\]: a Thing") as caught:
+        to_wire({"a": [Thing()]}, ("x",))
+    assert caught.value.path == ("x", "a", 0)
+    with pytest.raises(EncodingError, match=r"db\['x'\]\[1\]: a lone surrogate"):
+        dumps(["a", "\ud800"], ("x",))
+
+
+def test_an_open_file_is_refused() -> None:
+    with open(__file__) as file, pytest.raises(EncodingError, match="a TextIOWrapper"):
+        dumps({"f": file})
+
+
+def test_the_same_part_twice_is_no_cycle() -> None:
+    part = [1]
+    assert loads(dumps([part, part, (part, part)])) == [[1], [1], ([1], [1])]
+
+
+KINDS = [list, dict, tuple, set]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_value_may_be_as_deep_as_the_limit(kind: Any) -> None:
+    value = nested(MAX_DEPTH, kind)
+    assert loads(dumps(value)) == value
+    value = nested(MAX_DEPTH - 1, kind, range(2))
+    assert loads(dumps(value)) == nested(MAX_DEPTH - 1, kind, [0, 1])
+    value = nested(MAX_DEPTH - 1, kind, Custom("a", {"data": 1}))
+    assert loads(dumps(value)) == value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_deeper_value_is_refused_and_the_limit_named(kind: Any) -> None:
+    for value in (
+        nested(MAX_DEPTH + 1, kind),
+        nested(MAX_DEPTH, kind, {}),
+        nested(MAX_DEPTH, kind, range(2)),
+        nested(MAX_DEPTH, kind, Custom("a", {})),
+        nested(100_000, kind),
+    ):
+        with pytest.raises(EncodingError, match="nested deeper than 100 levels"):
+            dumps(value)
+
+
+def test_an_iterable_of_itself_is_refused() -> None:
+    with pytest.raises(EncodingError, match="nested deeper than 100 levels"):
+        dumps(collections.UserString("a"))
+
+
+@given(value=VALUES, levels=st.integers(MAX_DEPTH - 6, MAX_DEPTH))
+def test_what_can_be_sent_can_be_read(value: Any, levels: int) -> None:
+    try:
+        data = dumps(nested(levels, core=value))
+    except EncodingError:
+        return
+    assert same(loads(data), nested(levels, core=value))
+
+
+@pytest.mark.parametrize(("levels", "deep"), [(100, False), (101, True), (500, True)])
+def test_the_depth_of_plain_values_is_told(levels: int, deep: bool) -> None:
+    for kind in (list, dict):
+        assert too_deep(nested(levels, kind)) is deep
+        assert is_plain(nested(levels, kind)) is not deep
+
+
+# --- slices ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [slice(1, 2), slice(None, -3, 2), slice(None)], ids=repr)
+def test_a_slice_travels_as_an_argument(value: slice) -> None:
+    wire, tagged = argument_to_wire(value)
+    assert tagged
+    assert argument_from_wire(json.loads(json.dumps(wire))) == value
+
+
+def test_a_slice_takes_integers_of_a_reasonable_size() -> None:
+    for value in (slice("a", None), slice(1.0), slice(True), slice(10**5000)):
+        with pytest.raises(EncodingError, match="a slice takes integers"):
+            argument_to_wire(value)
+    with pytest.raises(EncodingError, match="a slice takes integers"):
+        argument_from_wire({TAG: "slice", "start": "a"})
+
+
+def test_what_is_no_slice_travels_as_an_argument_like_any_value() -> None:
+    wire, tagged = argument_to_wire((1, 2))
+    assert tagged
+    assert argument_from_wire(wire) == (1, 2)
+
+
+# --- types of one's own ----------------------------------------------------------------------
+
+
+class Money:
+    def __init__(self, amount: Decimal, currency: str) -> None:
+        self.amount = amount
+        self.currency = currency
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Money) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(self.amount)
+
+
+@pytest.fixture
+def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing registered, and nothing left registered."""
+    monkeypatch.setattr(values, "_registered", {})
+    monkeypatch.setattr(values, "_registered_names", {})
+
+
+def register_money(name: str = "money") -> None:
+    register(Money, name, lambda m: (m.amount, m.currency), lambda data: Money(*data))
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_registered_type_comes_back() -> None:
+    register_money()
+    value = {"price": Money(Decimal("1.50"), "EUR"), "all": {Money(Decimal(1), "USD")}}
+    assert loads(dumps(value)) == value
+
+
+def test_a_process_that_does_not_know_a_type_sends_it_back_unchanged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    value = {"price": [Money(Decimal("1.50"), "EUR")], "all": {Money(Decimal(1), "USD")}}
+    with monkeypatch.context() as client:
+        client.setattr(values, "_registered", {})
+        client.setattr(values, "_registered_names", {})
+        register_money()
+        sent = dumps(value)
+    held = loads(sent)
+    assert isinstance(held["price"][0], Custom)
+    assert held["price"][0].name == "money"
+    assert "money" in repr(held)
+    assert dumps(held) == sent
+    assert dumps(pickle.loads(pickle.dumps(held))) == sent
+
+
+def test_an_unknown_tag_keeps_all_its_fields() -> None:
+    wire = b'{"_customtype":"from the future","a":[{"_customtype":"tuple","items":[1]}],"b":null}'
+    held = loads(wire)
+    assert held == Custom("from the future", {"a": [(1,)], "b": None})
+    assert dumps(held) == wire
+
+
+def test_unknown_values_are_equal_and_hash_by_their_fields() -> None:
+    one = Custom("a", {"data": {"x": [1, {2}, (3,)], "y": 1}})
+    other = Custom("a", {"data": {"y": 1.0, "x": [1, {2}, (3,)]}})
+    assert one == other
+    assert hash(one) == hash(other)
+    many = {Custom("a", {"data": [number]}) for number in range(1000)}
+    assert len({hash(each) for each in many}) > 900
+    assert one != Custom("b", one.fields)
+    assert one != "a"
+
+
+@pytest.mark.usefixtures("registry")
+def test_the_parts_of_a_registered_type_are_refused_with_the_path() -> None:
+    register_money()
+    with pytest.raises(EncodingError, match=r"db\['a'\]\[1\]: a Thing"):
+        dumps({"a": Money(Decimal(1), Thing())})  # type: ignore[arg-type]  # what is refused
+    loop = Money(Decimal(1), "EUR")
+    loop.currency = loop  # type: ignore[assignment]  # a cycle
+    with pytest.raises(EncodingError, match="a cycle"):
+        dumps(loop)
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_type_that_cannot_be_made_again_is_an_encoding_error() -> None:
+    register_money()
+    with pytest.raises(EncodingError, match="'money' are wrong: TypeError"):
+        loads(b'{"_customtype":"money","data":5}')
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_type_that_turns_into_itself_is_refused() -> None:
+    register(Thing, "thing", lambda thing: Thing(), lambda data: data)
+    with pytest.raises(EncodingError, match="nested deeper than 100 levels"):
+        dumps(Thing())
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_subclass_of_a_registered_type_is_not_covered() -> None:
+    register_money()
+    with pytest.raises(EncodingError, match="a Dear cannot be stored"):
+        dumps(type("Dear", (Money,), {})(1, "EUR"))
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_name_means_one_type() -> None:
+    register_money()
+    with pytest.raises(ValueError, match="another type is registered as 'money'"):
+        register(Thing, "money", repr, repr)
+    register_money("cash")
+    register(Thing, "money", repr, lambda data: "a thing")
+    assert loads(dumps([Money(Decimal(1), "EUR"), Thing()])) == [
+        Money(Decimal(1), "EUR"),
+        "a thing",
+    ]
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("name", ["tuple", "dict", "slice", "file", "Decimal", "", None])
+def test_a_name_of_the_format_cannot_be_registered(name: Any) -> None:
+    with pytest.raises(ValueError, match="cannot be the name of a type"):
+        register(Thing, name, repr, repr)
+
+
+@pytest.mark.usefixtures("registry")
+@pytest.mark.parametrize("kind", [int, dict, tuple, datetime, File, Custom, bool])
+def test_a_type_that_is_stored_anyway_cannot_be_registered(kind: Any) -> None:
+    with pytest.raises(ValueError, match="can be stored without"):
+        register(kind, "mine", repr, repr)
+
+
+# --- File ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "filename"),
+    [
+        (File("/srv/in/report.pdf"), "report.pdf"),
+        (File("/srv/in/report.pdf", "other.pdf"), "other.pdf"),
+        (File("/srv/in/", None), "in"),
+        (File("C:\\in\\report.pdf"), "report.pdf"),
+        (File(filename="../../etc/passwd", content=b""), "passwd"),
+    ],
+)
+def test_a_file_has_the_last_part_of_its_path_as_its_name(file: File, filename: str) -> None:
+    assert file.filename == filename
+
+
+def test_a_file_needs_a_place_or_content_with_a_name() -> None:
+    refused: list[dict[str, Any]] = [{}, {"filename": "a"}, {"location": "/a", "content": b""}]
+    for arguments in refused:
+        with pytest.raises(TypeError, match="either a location or its content"):
+            File(**arguments)
+    with pytest.raises(TypeError, match="needs a filename"):
+        File(content=b"")
+
+
+def test_files_are_compared_by_what_they_are() -> None:
+    assert File("/a") == File("/a")
+    assert hash(File("/a")) == hash(File("/a"))
+    assert File("/a") != File("/a", "b")
+    assert File("/a") != "/a"
+    assert pickle.loads(pickle.dumps(File("/a", "b"))) == File("/a", "b")
+
+
+def test_a_file_is_shown_without_its_content() -> None:
+    assert repr(File("/a/b")) == "File('/a/b', filename='b')"
+    assert repr(File(filename="b", content=b"abc")) == "File(filename='b', content=<3 bytes>)"
+
+
+def test_files_of_version_1_are_understood() -> None:
+    assert from_wire({TAG: "file", "filename": "b", "location": "/a/b"}) == File("/a/b", "b")
+    assert from_wire({TAG: "file", "filename": None, "location": "/a/b"}) == File("/a/b")
+    sent: dict[str, Any] = {TAG: "file", "filename": "b", "content": "t\u00e9xt"}
+    assert from_wire(sent) == File(filename="b", content="t\u00e9xt".encode())
+    sent = {TAG: "file", "filename": "b", "location": None, "content": ""}
+    assert from_wire(sent) == File(filename="b", content=b"")
+
+
+# --- what a stranger may send ----------------------------------------------------------------
+
+BAD: list[dict[str, Any]] = [
+    {TAG: None},
+    {TAG: 3},
+    {TAG: ["tuple"]},
+    {TAG: {}},
+    {TAG: "slice"},
+    {TAG: "tuple"},
+    {TAG: "tuple", "items": None},
+    {TAG: "tuple", "items": "ab"},
+    {TAG: "tuple", "items": {"a": 1}},
+    {TAG: "set", "items": [[]]},
+    {TAG: "set", "items": [{TAG: "set", "items": []}]},
+    {TAG: "set", "items": [{TAG: "Decimal", "value": "sNaN"}]},
+    {TAG: "frozenset", "items": [{}]},
+    {TAG: "dict"},
+    {TAG: "dict", "items": [1]},
+    {TAG: "dict", "items": ["ab"]},
+    {TAG: "dict", "items": [{"a": 1, "b": 2}]},
+    {TAG: "dict", "items": [[1]]},
+    {TAG: "dict", "items": [[1, 2, 3]]},
+    {TAG: "dict", "items": [[[], 1]]},
+    {TAG: "dict", "items": [[{}, 1]]},
+    {TAG: "bytes"},
+    {TAG: "bytes", "base64": 3},
+    {TAG: "bytes", "base64": "a"},
+    {TAG: "bytes", "base64": "\u00e9"},
+    {TAG: "bytes", "base64": "!!!!"},
+    {TAG: "float", "value": "1e5"},
+    {TAG: "float", "value": 1},
+    {TAG: "int"},
+    {TAG: "int", "hex": 3},
+    {TAG: "int", "hex": "xyz"},
+    {TAG: "int", "hex": ""},
+    {TAG: "datetime"},
+    {TAG: "datetime", "iso": 5},
+    {TAG: "datetime", "iso": "yesterday"},
+    {TAG: "datetime", "iso": "2024-02-30"},
+    {TAG: "datetime", "iso": "2024-01-01T00:00:00+99:00"},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": 3},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": ""},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "Nowhere/Land"},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "../../etc/passwd"},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "/etc/localtime"},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "a\0b"},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "Europe"},
+    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "a" * 5000},
+    {TAG: "date", "iso": "2024-13-01"},
+    {TAG: "date", "iso": None},
+    {TAG: "time", "iso": "25:00"},
+    {TAG: "time", "iso": []},
+    {TAG: "timedelta"},
+    {TAG: "timedelta", "days": "1", "seconds": 0, "microseconds": 0},
+    {TAG: "timedelta", "days": 10**30, "seconds": 0, "microseconds": 0},
+    {TAG: "timedelta", "days": 0, "seconds": None, "microseconds": 0},
+    {TAG: "Decimal"},
+    {TAG: "Decimal", "value": 1.5},
+    {TAG: "Decimal", "value": "one"},
+    {TAG: "Decimal", "value": [0, [1], 2]},
+    {TAG: "Decimal", "value": "1e99999999999999999999"},
+    {TAG: "UUID"},
+    {TAG: "UUID", "value": 3},
+    {TAG: "UUID", "value": "1234"},
+    {TAG: "file"},
+    {TAG: "file", "filename": "a"},
+    {TAG: "file", "location": 3},
+    {TAG: "file", "location": ["/a"]},
+    {TAG: "file", "location": "/a", "filename": 3},
+    {TAG: "file", "content": "a"},
+    {TAG: "file", "filename": "a", "content": 3},
+    {TAG: "file", "filename": "a", "content": {}},
+    {TAG: "file", "filename": "a", "content": {"base64": "!"}},
+]
+
+
+@pytest.mark.parametrize("wire", BAD, ids=json.dumps)
+def test_a_tag_with_wrong_fields_is_refused(wire: Any) -> None:
+    for nesting in (wire, {"a": [wire]}, {TAG: "tuple", "items": [wire]}, {TAG: "x", "y": wire}):
+        with pytest.raises(EncodingError):
+            from_wire(copy.deepcopy(nesting))
+
+
+TAGS = st.sampled_from(sorted({*values._TAGS, "own"}))
+FIELDS = st.sampled_from(
+    "items base64 value hex iso zone fold days seconds location filename content data".split()
+)
+WIRES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=6),
+    lambda child: st.one_of(
+        st.lists(child, max_size=3),
+        st.dictionaries(st.text(max_size=3), child, max_size=3),
+        st.builds(
+            lambda tag, rest: {TAG: tag, **rest}, TAGS | child, st.dictionaries(FIELDS, child)
+        ),
+    ),
+    max_leaves=10,
+)
+
+
+@given(wire=WIRES)
+def test_any_json_is_a_value_or_an_encoding_error(wire: Any) -> None:
+    try:
+        value = from_wire(wire)
+    except EncodingError:
+        return
+    assert same(loads(dumps(value)), value)
+
+
+@given(data=st.binary())
+def test_any_bytes_are_a_value_or_an_encoding_error(data: bytes) -> None:
+    try:
+        loads(data)
+    except EncodingError:
+        return
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"{",
+        b"\xff",
+        b'"\xed\xa0\x80"',
+        b'"\\ud800"',
+        b"1e400",
+        b"NaN",
+        b"1" * 5000,
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"_customtype":"x","a":' * 900 + b"1" + b"}" * 900,
+        b'{"_customtype":"tuple","items":[' * 900 + b"1" + b"]}" * 900,
+        b"[" * 101 + b"]" * 101,
+    ],
+    ids=lambda data: repr(data[:24]),
+)
+def test_what_is_no_value_is_an_encoding_error(data: bytes) -> None:
+    with pytest.raises(EncodingError):
+        loads(data)
+
+
+def test_a_short_message_does_not_cost_much() -> None:
+    # Each would take minutes or gigabytes if anything in it were worked out.
+    for number in ("1e999999999", "-1e-999999999", "9" * 100_000, "1e999999999999999999"):
+        wire = {TAG: "Decimal", "value": number}
+        value = from_wire({TAG: "dict", "items": [[wire, 1], [{TAG: "tuple", "items": [wire]}, 2]]})
+        assert value[Decimal(number)] == 1
+        assert len(repr(value)) < 300_000
+        assert same(loads(dumps(value)), value)
+    large = from_wire({TAG: "int", "hex": "f" * 1_000_000})
+    assert {large: 1}[large] == 1
+    assert loads(dumps(large)) == large
