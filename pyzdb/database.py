@@ -346,12 +346,7 @@ class Database:
         changing = _Changing(self, len(asked.message), plain=not request.tagged)
         is_batch = request.mode == "batch"
         try:
-            if is_batch:
-                results = [
-                    changing.numbered(number, command) for number, command in enumerate(commands)
-                ]
-            else:
-                results = [changing.do(command) for command in commands]
+            value = changing.all(commands) if is_batch else changing.do(commands[0])
         except BaseException:
             changing.revert()
             for one in taken:
@@ -360,7 +355,7 @@ class Database:
         if changing.begun:
             self._record(asked, what, () if is_batch else commands[0].place, changing.changes)
             self._taken += taken
-        return Reply(results if is_batch else results[0])
+        return Reply(value)
 
     def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
         assert self._files is not None
@@ -547,16 +542,22 @@ class _Changing:
         self.changes += changes
         return result
 
-    def numbered(self, number: int, command: Command) -> Any:
-        """Do one command of many: its result as it is now, its error with its number."""
+    def all(self, commands: tuple[Command, ...]) -> list[Any]:
+        """Do many commands: their results as they are in turn; an error has its number."""
+        find = self._database.tree.find
+        results = []
+        number = 0
         try:
-            result = self.do(command)
+            for number, command in enumerate(commands):
+                result = find(command.index) if command.func is None else self.do(command)
+                if type(result) is dict or type(result) is list:
+                    result = own(result)  # a later command may change what is in the tree
+                results.append(result)
         except QueryError as error:
             error.command = number
             error.args = (f"command {number}: {error}",)
             raise
-        # What is in the tree may be changed by a later command.
-        return own(result) if type(result) is dict or type(result) is list else result
+        return results
 
     def revert(self, kept: int = 0) -> None:
         """Take back all changes but the first ``kept``."""

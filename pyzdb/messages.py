@@ -213,11 +213,10 @@ def encode_request(request: Request) -> bytes:
     """Write a request. Raises EncodingError, with the path, for what cannot travel."""
     tagged = False
     if request.commands:
-        commands = []
-        for command in request.commands:
-            sent, command_tagged = _to_tags(command)
+        commands = list(request.commands)
+        for place, command in enumerate(commands):
+            commands[place], command_tagged = _to_tags(command)
             tagged = tagged or command_tagged
-            commands.append(sent)
         request = msgspec.structs.replace(request, commands=tuple(commands))
     elif request.args or request.index or request.kwargs:
         single = request.single
@@ -236,12 +235,15 @@ def encode_request(request: Request) -> bytes:
 def _to_tags(command: Command) -> tuple[Command, bool]:
     """The command as JSON carries it, the same object if nothing in it needs a tag."""
     index = command.index
+    for value in index:
+        if type(value) is not str and type(value) is not int:
+            break
+    else:
+        if not command.args and not command.kwargs:
+            return command, False
     wire_index: list[Any] = []
     changed = tagged = False
     for place, key in enumerate(index):
-        if type(key) is str or type(key) is int:
-            wire_index.append(key)
-            continue
         wire, key_tagged = argument_to_wire(key, index[:place])
         wire_index.append(wire)
         changed = changed or wire is not key

@@ -27,6 +27,9 @@ FUNCTIONS = frozenset(name for functions in TABLE.values() for name in functions
 """Every function that some type has: a name that is none is an error before anything is sent."""
 
 
+_new = object.__new__
+
+
 class Service(Protocol):
     """Where the commands of proxies go."""
 
@@ -77,7 +80,11 @@ class Proxy(Lazy):
         return self._service.query(Command(self._index, func, args, kwargs))
 
     def __getitem__(self, key: Any) -> Proxy:
-        return Proxy(self._service, (*self._index, key))
+        # Without the call of __init__: a path is made at every subscript.
+        found = _new(Proxy)
+        found._service = self._service
+        found._index = (*self._index, key)
+        return found
 
     def __setitem__(self, key: Any, value: Any) -> None:
         # The second half of `db['x'] += 1`, whose first half did the work.
@@ -275,15 +282,14 @@ class Result:
 
     __slots__ = ("_known",)
 
-    def __init__(self) -> None:
-        self._known: tuple[Any, ...] = ()
+    _known: Any
 
     @property
     def value(self) -> Any:
         """The result of the command. Raises RuntimeError as long as it is not known."""
         try:
-            return self._known[0]
-        except IndexError:
+            return self._known
+        except AttributeError:
             return self._unknown()
 
     def _unknown(self, *_: object) -> Any:
@@ -293,7 +299,7 @@ class Result:
         )
 
     def __repr__(self) -> str:
-        return f"<result {self._known[0]!r}>" if self._known else "<result, not known yet>"
+        return f"<result {self._known!r}>" if hasattr(self, "_known") else "<result, not known yet>"
 
     # A block that looks at a result would decide on something that is not there.
     __bool__ = __index__ = __iter__ = __len__ = __getitem__ = __contains__ = _unknown
@@ -306,12 +312,13 @@ class Result:
 class Batch(Proxy):
     """The tree within `with db.batch() as batch:`; every command gives a `Result`."""
 
-    __slots__ = ("_collected", "_ended", "_target")
+    __slots__ = ("_commands", "_ended", "_results", "_target")
 
     def __init__(self, target: Service) -> None:
         super().__init__(self)
         self._target = target
-        self._collected: list[tuple[Command, Result]] = []
+        self._commands: list[Command] = []
+        self._results: list[Result] = []
         self._ended = False
 
     def query(self, command: Command) -> Result:
@@ -319,7 +326,8 @@ class Batch(Proxy):
         if self._ended:
             raise RuntimeError("this batch has ended; begin another one with db.batch()")
         result = Result()
-        self._collected.append((command, result))
+        self._commands.append(command)
+        self._results.append(result)
         return result
 
     def __enter__(self) -> Batch:
@@ -332,7 +340,7 @@ class Batch(Proxy):
         trace: TracebackType | None,
     ) -> None:
         self._ended = True
-        if error is None and self._collected:
-            values = self._target.batch(tuple([command for command, _ in self._collected]))
-            for (_, result), value in zip(self._collected, values, strict=True):
-                result._known = (value,)
+        if error is None and self._commands:
+            values = self._target.batch(tuple(self._commands))
+            for result, value in zip(self._results, values, strict=True):
+                result._known = value
