@@ -545,17 +545,16 @@ class _Changing:
     def all(self, commands: tuple[Command, ...]) -> list[Any]:
         """Do many commands: their results as they are in turn; an error has its number."""
         find = self._database.tree.find
-        results = []
-        number = 0
+        results: list[Any] = []
         try:
-            for number, command in enumerate(commands):
+            for command in commands:
                 result = find(command.index) if command.func is None else self.do(command)
                 if type(result) is dict or type(result) is list:
                     result = own(result)  # a later command may change what is in the tree
                 results.append(result)
         except QueryError as error:
-            error.command = number
-            error.args = (f"command {number}: {error}",)
+            error.command = len(results)
+            error.args = (f"command {error.command}: {error}",)
             raise
         return results
 
