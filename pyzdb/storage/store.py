@@ -117,8 +117,7 @@ class FileStore:
         self._fsync = fsync
         self._journal = Journal(self._filename, fsync, self._disk)
         self._holder: Holder | None = None
-        self._save: _Save | None = None
-        self._saving: Saving | None = None
+        self._running: tuple[Saving, _Save] | None = None
         self.snapshot_size = 0
 
     @property
@@ -131,7 +130,7 @@ class FileStore:
 
     @property
     def save_fd(self) -> int | None:
-        return None if self._saving is None else self._saving.fd
+        return None if self._running is None else self._running[0].fd
 
     def open(self) -> Opened:
         self._holder = Holder(self._filename)
@@ -205,26 +204,25 @@ class FileStore:
             raise SnapshotFailed(self._not_saved(reason))
 
     def start_save(self, state: Callable[[], State]) -> None:
-        if self._saving is not None:
+        if self._running is not None:
             raise SnapshotFailed(f"{self._filename} is being saved already")
         save = self._begin_save()
         gc.freeze()  # a collection here would copy every page that the child shares
         try:
-            self._saving = Saving(
+            saving = Saving(
                 lambda: write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain),
                 keep=save.fd,
             )
         except OSError as error:
             reason = self._end_snapshot(save, f"no process for it: {error.strerror}")
             raise SnapshotFailed(self._not_saved(reason)) from error
-        self._save = save
+        self._running = (saving, save)
 
     def finish_save(self) -> str | None:
-        if self._saving is None or self._save is None:
+        if self._running is None:
             return "no save is running"
-        reason = self._saving.result()
-        save, self._save, self._saving = self._save, None, None
-        reason = self._end_snapshot(save, reason)
+        (saving, save), self._running = self._running, None
+        reason = self._end_snapshot(save, saving.result())
         return None if reason is None else self._not_saved(reason)
 
     def _not_saved(self, reason: object) -> str:
@@ -268,8 +266,8 @@ class FileStore:
         return None
 
     def _end_save(self) -> None:
-        if self._saving is not None:
-            self._saving.kill()
+        if self._running is not None:
+            self._running[0].kill()
             self.finish_save()
 
     def close(self) -> None:
