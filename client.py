@@ -1,4 +1,4 @@
-"""Talk to a pyzdb server at a prompt: the arguments are those of `python client.py --help`."""
+"""Talk to a pyzdb server at a prompt: the arguments are in `python client.py --help`."""
 
 import sys
 

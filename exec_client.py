@@ -1,4 +1,4 @@
-"""Run Python source inside a pyzdb server: the arguments are those of `python exec_client.py --help`."""
+"""Run Python source in a pyzdb server: the arguments are in `python exec_client.py --help`."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Start a pyzdb server: the arguments are those of `python server.py --help`."""
+"""Start a pyzdb server: the arguments are in `python server.py --help`."""
 
 import sys
 

@@ -27,16 +27,16 @@ from pyzdb.client import client
 
 DEBIAN_FOLDER = Path("/usr/share/iso-codes/json")
 
-# What becomes of each file: its name, the name of the list in it, the key that a record is stored
-# under, and the key in the tree.
 SOURCES = (
     ("iso_3166-1.json", "3166-1", "alpha_2", "countries"),
     ("iso_3166-2.json", "3166-2", "code", "subdivisions"),
     ("iso_639-3.json", "639-3", "alpha_3", "languages"),
 )
+"""What becomes of each file: its name, the name of the list in it, the key that a record is stored
+under, and the key in the tree."""
 
-# So many records travel in one message.
 BATCH = 1000
+"""Records that travel in one message."""
 
 QUESTIONS = (
     "len(db['countries']), len(db['subdivisions']), len(db['languages'])",

@@ -7,18 +7,33 @@ from __future__ import annotations
 
 import ipaddress
 
+from pyzdb.errors import AddressError
+
 ANY_HOST = frozenset({"*", "0.0.0.0", "[::]"})
 """Hosts that a server binds to when it listens on every interface."""
 
 LOCAL_HOST = "127.0.0.1"
 
+LAST_PORT = 65_535
+"""ZeroMQ takes a larger number and listens on another port."""
+
+EXAMPLES = "tcp://127.0.0.1:5559 or ipc:///run/pyzdb"
+"""What an error shows to who wrote an address that is none."""
+
 _ON_THIS_MACHINE = ("ipc", "inproc")
 
 
 def split(uri: str) -> tuple[str, str, str]:
-    """(transport, host, port) of an address; the port is empty where there is none."""
+    """(transport, host, port) of an address; the port is empty where there is none.
+
+    Raises AddressError for what is no address.
+    """
     transport, _, place = uri.partition("://")
+    if not transport or not place:
+        raise AddressError(f"{uri!r} is no address like {EXAMPLES}")
     host, colon, port = place.rpartition(":")
+    if transport == "tcp" and not (host and port.isdecimal() and 0 < int(port) <= LAST_PORT):
+        raise AddressError(f"{uri!r} needs a host and a port up to {LAST_PORT}, like {EXAMPLES}")
     if transport in _ON_THIS_MACHINE or not colon:
         return transport, place, ""
     return transport, host, port

@@ -293,6 +293,7 @@ class _Session:
                 return reply
 
     def _open(self, uri: str) -> zmq.Socket[bytes]:
+        address = to_connect(uri)
         socket = self._sockets[uri] = self._context.socket(zmq.REQ)
         socket.linger = 0
         socket.set(zmq.REQ_RELAXED, 1)
@@ -302,11 +303,12 @@ class _Session:
         socket.reconnect_ivl = RECONNECT_INTERVAL
         _set_patience(socket, FIRST_RESEND)
         try:
-            socket.connect(to_connect(uri))
+            socket.connect(address)
         except zmq.ZMQError as error:
             socket.close()
             del self._sockets[uri]
-            raise AddressError(f"{uri!r} is no address: {error.strerror}") from None
+            reason = zmq.strerror(error.errno or 0)
+            raise AddressError(f"cannot connect to {uri}: {reason}") from None
         return socket
 
     def _hello(self) -> int:

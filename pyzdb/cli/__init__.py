@@ -15,12 +15,13 @@ from collections.abc import Callable, Sequence
 
 from pyzdb.errors import PyzdbError, SyncFailed
 
-# Exit statuses, beside argparse's own 2 for wrong arguments. What a shell reports for a command that
-# Ctrl-C ended is 128 and the number of the signal.
 OK = 0
 FAILED = 1
 DISK_FAILED = 3
+"""Argparse's own status for wrong arguments, 2, lies between the two."""
+
 INTERRUPTED = 130
+"""What a shell reports for a command that Ctrl-C ended: 128 and the number of the signal."""
 
 Arguments = Sequence[str] | None
 

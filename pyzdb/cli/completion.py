@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 from pyzdb.errors import PyzdbError
 from pyzdb.proxy import Proxy
 
-# More keys than this are not sent to be completed: nobody reads such a list, and it may be large.
 MOST_KEYS = 1000
+"""More keys are not sent to be completed: nobody reads such a list, and it may be large."""
 
-# One subscript that is a literal: a string, or anything without quotes and brackets (4, -1, None,
-# a tuple of numbers).
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _SUBSCRIPT = rf"\[\s*(?:{_STRING}|[^\[\]'\"]*)\s*\]"
+"""One subscript that is a literal: a string, or anything without quotes and brackets (4, -1, None,
+a tuple of numbers)."""
 
-# The path at the end of the text: `db`, whole subscripts, and the beginning of one more.
 _PATH = re.compile(
     rf"""(?<![\w.])db(?P<whole>(?:{_SUBSCRIPT})*)\[\s*(?P<part>'[^']*|"[^"]*|[-\w.]*)$"""
 )
+"""The path at the end of the text: `db`, whole subscripts, and the beginning of one more."""
 
 
 class Path(NamedTuple):

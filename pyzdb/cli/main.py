@@ -11,28 +11,29 @@ commands:
 
 from __future__ import annotations
 
-import argparse
 import importlib
+import sys
 
 import pyzdb
 from pyzdb.cli import Arguments, parser_of
 
-# Each command's module is imported only when it is used: a prompt needs no server.
 COMMANDS = {
     "serve": "pyzdb.cli.serve",
     "shell": "pyzdb.cli.shell",
     "exec": "pyzdb.cli.execute",
     "check": "pyzdb.cli.check",
 }
+"""The module of each command, imported only when it is used: a prompt needs no server."""
 
 
 def main(arguments: Arguments = None, prog: str = "pyzdb") -> int:
     """Run the command that the first argument names, and return the exit status."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
     parser = parser_of(__doc__, prog)
+    parser.usage = "%(prog)s [-h] [--version] COMMAND ..."
     parser.add_argument("--version", action="version", version=f"pyzdb {pyzdb.__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
-    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="what the command takes")
-    options = parser.parse_args(arguments)
-    command = importlib.import_module(COMMANDS[options.command])
-    status: int = command.main(options.arguments, f"{prog} {options.command}")
+    name: str = parser.parse_args(given[:1]).command
+    command = importlib.import_module(COMMANDS[name])
+    status: int = command.main(given[1:], f"{prog} {name}")
     return status

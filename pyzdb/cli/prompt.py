@@ -4,7 +4,8 @@ Rules:
 
 - An expression shows its value, a path the value that is stored there, anything else None. None is
   shown too: each line that does something is answered by something.
-- A statement that is not complete, such as `with db.batch() as batch:`, goes on until an empty line.
+- A statement that is not complete, such as `with db.batch() as batch:`, goes on until an empty line
+  or the end of the input.
 - An error is one line: the name of the exception and what it says.
 
 No terminal and no socket is used here; `terminal.py` reads the lines and `shell.py` makes `db`.
@@ -24,13 +25,12 @@ from pyzdb.cli import one_line
 from pyzdb.proxy import Proxy
 from pyzdb.values import File
 
-# The file name that Python puts into the traceback of what was typed.
 SOURCE_NAME = "<prompt>"
+"""The file name that Python gives to what was typed."""
 
-# An error says at most so much, since it is one line; a message may quote a large value.
 ERROR_WIDTH = 500
+"""Characters of an error that are shown: it is one line, and a message may quote a large value."""
 
-# Names that Python uses to show the values that can be stored, so that what was shown can be typed.
 VALUE_NAMES: dict[str, Any] = {
     "datetime": datetime,
     "Decimal": decimal.Decimal,
@@ -39,6 +39,7 @@ VALUE_NAMES: dict[str, Any] = {
     "nan": float("nan"),
     "inf": float("inf"),
 }
+"""What Python calls the values that can be stored, so that what was shown can be typed."""
 
 
 class Kind(enum.Enum):
@@ -76,9 +77,16 @@ class Prompt:
         if not self._lines and (not line.strip() or line.lstrip().startswith("#")):
             return Result(Kind.NOTHING)
         self._lines.append(line if self._lines else line.strip())
+        return self._run(ended=False)
+
+    def end(self) -> Result:
+        """Run the statement that is not complete as it stands: there are no more lines."""
+        return self._run(ended=True) if self._lines else Result(Kind.NOTHING)
+
+    def _run(self, ended: bool) -> Result:
         source = "\n".join(self._lines)
         try:
-            code = self._compile(source)
+            code = self._compile(source, ended)
             if code is None:
                 return Result(Kind.MORE)
             self._lines.clear()
@@ -87,13 +95,13 @@ class Prompt:
             self._lines.clear()
             return Result(Kind.ERROR, text_of(error))
 
-    def _compile(self, source: str) -> CodeType | None:
+    def _compile(self, source: str, ended: bool) -> CodeType | None:
         # An expression has a value, which a statement has not: it is tried first.
         try:
             return compile(source, SOURCE_NAME, "eval", dont_inherit=True)
         except SyntaxError:
             pass
-        if codeop.compile_command(source, SOURCE_NAME, "single") is None:
+        if not ended and codeop.compile_command(source, SOURCE_NAME, "single") is None:
             return None
         return compile(source, SOURCE_NAME, "exec", dont_inherit=True)
 

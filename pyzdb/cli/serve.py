@@ -11,11 +11,14 @@ tcp://*:5559 lets every machine that reaches this one read and write.
 from __future__ import annotations
 
 import argparse
+import os
+from typing import get_args
 
 from pyzdb.cli import Arguments, add_verbose, configure_logging, parser_of, run
 from pyzdb.server import Options, serve
+from pyzdb.storage.journal import Fsync
 
-FSYNC_POLICIES = ("always", "everysec", "never")
+FSYNC_POLICIES = get_args(Fsync)
 
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
@@ -49,7 +52,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
         (
             "write_server_uri",
             default.write_server_uri,
-            "back end of that queue (default: inside the process)",
+            "back end of that queue (default, also when it is empty: inside the process)",
         ),
         ("read_client_uri", default.read_client_uri, "where clients only read"),
         ("read_server_uri", default.read_server_uri, "where read-only servers connect"),
@@ -79,6 +82,7 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
     )
     result.add_argument(
         "--files-from",
+        type=folder,
         action="append",
         default=[],
         metavar="FOLDER",
@@ -102,8 +106,14 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
 
 
 def count(text: str) -> int:
-    """Return a number that is not negative; ValueError is argparse's sign of a wrong argument."""
-    number = int(text)
-    if number < 0:
-        raise ValueError(text)
-    return number
+    """Return a number that is not negative."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 on")
+    return int(text)
+
+
+def folder(text: str) -> str:
+    """Return the path of a folder that is there."""
+    if not os.path.isdir(text):
+        raise argparse.ArgumentTypeError(f"there is no folder {text}")
+    return text

@@ -2,23 +2,17 @@
 
 `db` is the tree in the server, `connection` the way to it. A path shows its value. A line is
 Python, run here, by you: import what you need. On a terminal, Tab completes keys, Ctrl-C stops a
-query that waits, and Ctrl-D leaves; lines of a pipe are run one after another, and the exit status
-is 1 when one of them failed.
+query that waits, and Ctrl-D leaves. Lines of a pipe are run one after another; the exit status is 1
+when one of them failed.
 """
 
 from __future__ import annotations
 
+import argparse
+import math
 import sys
 
-from pyzdb.cli import (
-    FAILED,
-    OK,
-    Arguments,
-    add_verbose,
-    configure_logging,
-    parser_of,
-    run,
-)
+from pyzdb.cli import FAILED, OK, Arguments, add_verbose, configure_logging, parser_of, run
 from pyzdb.cli.prompt import Kind, Prompt
 from pyzdb.cli.terminal import (
     CONTINUATION,
@@ -30,18 +24,19 @@ from pyzdb.cli.terminal import (
 )
 from pyzdb.client import DEFAULT_TIMEOUT, DEFAULT_URI, client
 
-# A query is answered at once or something is wrong: after so many seconds the user is told what.
 PATIENCE = 1.0
+"""Seconds until the user is told what a query waits for: it is answered at once or something is
+wrong."""
 
-# Seconds that a completion waits for its keys: a list that comes later is in the way of the typing.
 COMPLETION_TIMEOUT = 1.0
+"""Seconds that a completion waits for its keys: later, the list is in the way of the typing."""
 
-# What a query may wait for, by the reasons that a connection gives.
 REASONS = {
     "silent": "no answer from {uri}; still trying",
     "locked": "another client holds the lock; waiting",
     "saving": "the server is saving; waiting",
 }
+"""What a query may wait for, by the reasons that a connection gives."""
 
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
@@ -56,7 +51,7 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
     parser.add_argument("read_uri", nargs="?", help="where to read (default: at the first address)")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=seconds,
         default=DEFAULT_TIMEOUT,
         metavar="SECONDS",
         help="how long a query tries to reach its server (default: %(default)s)",
@@ -65,6 +60,17 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
     given = parser.parse_args(arguments)
     configure_logging(given.verbose)
     return run(lambda: _talk(given.write_uri, given.read_uri, given.timeout))
+
+
+def seconds(text: str) -> float:
+    """Return a time that is more than 0."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds above 0")
+    return number
 
 
 def _talk(write_uri: str, read_uri: str | None, timeout: float) -> int:
@@ -77,7 +83,7 @@ def _talk(write_uri: str, read_uri: str | None, timeout: float) -> int:
             return converse(prompt, plain_lines, notice)
         keys, completing = client(write_uri, read_uri, timeout=COMPLETION_TIMEOUT)
         with completing:
-            converse(prompt, terminal_lines("history", keys), notice)
+            converse(prompt, terminal_lines("history", keys), notice, keep_on=True)
         return OK
 
 
@@ -100,32 +106,36 @@ class Notice:
         self._said.clear()
 
 
-def converse(prompt: Prompt, read_line: ReadLine, notice: Notice) -> int:
+def converse(prompt: Prompt, read_line: ReadLine, notice: Notice, keep_on: bool = False) -> int:
     """Read lines and show what comes of them until there are no more.
 
-    Returns the exit status: 1 when a line failed.
+    Returns the exit status: 1 when a line failed. With ``keep_on``, Ctrl-C ends a line or a query,
+    and not the conversation.
     """
     status = OK
     text = PROMPT
-    while True:
+    ended = False
+    while not ended:
+        line = ""
         try:
             line = read_line(text)
-        except KeyboardInterrupt:
-            prompt.reset()
-            text = PROMPT
-            continue
         except EOFError:
-            return status
+            ended = True
+        except KeyboardInterrupt:
+            if not keep_on:
+                raise
+            prompt.reset()
         notice.next()
         try:
-            kind, answer = prompt.feed(line)
+            kind, answer = prompt.end() if ended else prompt.feed(line)
         except KeyboardInterrupt:
-            prompt.reset()
-            kind = Kind.ERROR
-            answer = "stopped waiting; what was sent may still be done"
+            if not keep_on:
+                raise
+            kind, answer = Kind.ERROR, "stopped waiting; what was sent may still be done"
         text = CONTINUATION if kind is Kind.MORE else PROMPT
         if kind is Kind.VALUE:
             print(answer, flush=True)
         elif kind is Kind.ERROR:
             print(answer, file=sys.stderr, flush=True)
             status = FAILED
+    return status

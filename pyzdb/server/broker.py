@@ -6,6 +6,7 @@ needs no turn of the interpreter lock, and REP sockets in the same process need 
 
 from __future__ import annotations
 
+import errno
 import threading
 
 import zmq
@@ -55,5 +56,8 @@ def bound(context: zmq.Context[zmq.Socket[bytes]], kind: int, uri: str) -> zmq.S
         socket.bind(to_bind(uri))
     except zmq.ZMQError as error:
         socket.close()
-        raise AddressError(f"cannot listen on {uri}: {error.strerror}") from error
+        reason = zmq.strerror(error.errno or 0)
+        if error.errno == errno.EADDRINUSE:
+            reason = "another server listens there; stop it, or give this one other addresses"
+        raise AddressError(f"cannot listen on {uri}: {reason}") from error
     return socket

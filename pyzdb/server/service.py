@@ -25,7 +25,7 @@ import zmq
 import pyzdb
 from pyzdb.addresses import is_loopback, to_connect
 from pyzdb.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
-from pyzdb.errors import ExecRefused
+from pyzdb.errors import AddressError, ExecRefused
 from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.follower import Follower
 from pyzdb.server.responder import Responder
@@ -169,11 +169,15 @@ class _Sockets:
         return socket
 
     def connected(self, uri: str) -> zmq.Socket[bytes]:
-        """A REP socket behind a queue."""
+        """A REP socket behind a queue. Raises AddressError."""
         socket = self._context.socket(zmq.REP)
         self._sockets.append(socket)
         socket.linger = LINGER
-        socket.connect(to_connect(uri))
+        try:
+            socket.connect(to_connect(uri))
+        except zmq.ZMQError as error:
+            reason = zmq.strerror(error.errno or 0)
+            raise AddressError(f"cannot connect to {uri}: {reason}") from error
         return socket
 
     def __enter__(self) -> _Sockets:
