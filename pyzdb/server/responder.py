@@ -12,14 +12,16 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import select
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import zmq
 
 from pyzdb.database import Asked, Database
 from pyzdb.errors import MessageError
 from pyzdb.messages import Reply, encode_reply
+
+Socket = zmq.Socket[bytes]
 
 IDLE = 0.25
 """Seconds that a server waits for messages before it looks after leases and syncs that are due."""
@@ -32,64 +34,77 @@ class Responder:
     def __init__(
         self,
         database: Database,
-        sockets: Sequence[zmq.Socket[bytes]],
-        lock_socket: zmq.Socket[bytes] | None = None,
+        sockets: Sequence[Socket],
+        lock_socket: Socket | None = None,
     ) -> None:
         self._database = database
         self._lock_socket = lock_socket
-        self._parked: dict[zmq.Socket[bytes], Asked] = {}
-        self._poller = zmq.Poller()
-        for socket in (*sockets, *([] if lock_socket is None else [lock_socket])):
-            self._poller.register(socket, zmq.POLLIN)
-        self._save_fd: int | None = None
+        self._sockets = list(sockets) if lock_socket is None else [*sockets, lock_socket]
+        self._parked: dict[Socket, Asked] = {}
 
     def run(self, stop_fd: int, tick: Callable[[], float | None]) -> None:
         """Answer until there is something to read from ``stop_fd``; ``tick`` is called between
         two rounds, and when the seconds that it returns have passed without one."""
-        self._poller.register(stop_fd, zmq.POLLIN)
-        due: float | None = IDLE
-        while True:
-            timeout = IDLE if due is None else min(due, IDLE)
-            events: list[tuple[Any, int]] = self._poller.poll(int(timeout * 1000))
-            answers = []
-            for socket, _ in events:
-                if socket == stop_fd:
-                    return
-                if socket == self._save_fd:
-                    self._database.end_save()
-                    continue
-                answer = self._take(socket)
-                if answer is not None:
-                    answers.append((socket, answer))
-            if self._parked:
-                answers += self._unpark()
-            self._database.flush()
-            for socket, answer in answers:
-                socket.send(answer)
-            due = tick()
-            if self._save_fd != self._database.save_fd:
-                self._watch_save()
+        # ZeroMQ's own poll looks at every socket each time. The descriptor of a socket only says
+        # that something happened to it since the last call: so what has been used is asked.
+        by_fd = {socket.get(zmq.FD): socket for socket in self._sockets}
+        ready = set(self._sockets)
+        saving: int | None = None
+        due: float | None = None
+        with select.epoll() as events:
+            for fd in (stop_fd, *by_fd):
+                events.register(fd, select.EPOLLIN)
+            while True:
+                timeout = 0.0 if ready else IDLE if due is None else min(due, IDLE)
+                for fd, _ in events.poll(timeout):
+                    if fd in by_fd:
+                        ready.add(by_fd[fd])
+                    elif fd == stop_fd:
+                        return
+                    elif fd == saving:
+                        self._database.end_save()
+                answers = []
+                for socket in ready:
+                    answer = self._take(socket)
+                    if answer is not None:
+                        answers.append((socket, answer))
+                    elif socket in self._parked:
+                        events.modify(socket.get(zmq.FD), 0)
+                ready.clear()
+                if self._parked:
+                    for socket, answer in self._unpark():
+                        answers.append((socket, answer))
+                        events.modify(socket.get(zmq.FD), select.EPOLLIN)
+                self._database.flush()
+                for socket, answer in answers:
+                    socket.send(answer)
+                    if int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                        ready.add(socket)
+                due = tick()
+                if saving != self._database.save_fd:
+                    # The one that has ended is closed, and so not watched any more.
+                    saving = self._database.save_fd
+                    if saving is not None:
+                        events.register(saving, select.EPOLLIN)
 
-    def _take(self, socket: zmq.Socket[bytes]) -> bytes | None:
+    def _take(self, socket: Socket) -> bytes | None:
         """The answer to the message that waits on a socket; None when there is none yet."""
         try:
             message = socket.recv(zmq.NOBLOCK)
-            if socket.rcvmore:
-                while socket.rcvmore:
-                    socket.recv(zmq.NOBLOCK)
-                raise MessageError("a message has one part, this one has more")
         except zmq.Again:
             return None
-        except MessageError as error:
+        if socket.get(zmq.RCVMORE):
+            while socket.get(zmq.RCVMORE):
+                socket.recv()
+            error = MessageError("a message has one part, this one has more")
             return encode_reply(Reply(error=error), version=1)
         answer = self._database.handle(message, socket is self._lock_socket)
         if isinstance(answer, bytes):
             return answer
         self._parked[socket] = answer
-        self._poller.unregister(socket)
         return None
 
-    def _unpark(self) -> list[tuple[zmq.Socket[bytes], bytes]]:
+    def _unpark(self) -> list[tuple[Socket, bytes]]:
         """The answers that those who wait can have by now."""
         answers = []
         for socket, asked in list(self._parked.items()):
@@ -97,12 +112,4 @@ class Responder:
             if isinstance(answer, bytes):
                 answers.append((socket, answer))
                 del self._parked[socket]
-                self._poller.register(socket, zmq.POLLIN)
         return answers
-
-    def _watch_save(self) -> None:
-        if self._save_fd is not None:
-            self._poller.unregister(self._save_fd)
-        self._save_fd = self._database.save_fd
-        if self._save_fd is not None:
-            self._poller.register(self._save_fd, zmq.POLLIN)
