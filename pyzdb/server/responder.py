@@ -47,7 +47,8 @@ class Responder:
         two rounds, and when the seconds that it returns have passed without one."""
         # ZeroMQ's own poll looks at every socket each time. The descriptor of a socket only says
         # that something happened to it since the last call: so what has been used is asked.
-        by_fd = {socket.get(zmq.FD): socket for socket in self._sockets}
+        fds = {socket: int(socket.get(zmq.FD)) for socket in self._sockets}
+        by_fd = {fd: socket for socket, fd in fds.items()}
         ready = set(self._sockets)
         saving: int | None = None
         due: float | None = None
@@ -69,12 +70,12 @@ class Responder:
                     if answer is not None:
                         answers.append((socket, answer))
                     elif socket in self._parked:
-                        events.modify(socket.get(zmq.FD), 0)
+                        events.modify(fds[socket], 0)
                 ready.clear()
                 if self._parked:
                     for socket, answer in self._unpark():
                         answers.append((socket, answer))
-                        events.modify(socket.get(zmq.FD), select.EPOLLIN)
+                        events.modify(fds[socket], select.EPOLLIN)
                 self._database.flush()
                 for socket, answer in answers:
                     socket.send(answer)
