@@ -106,6 +106,7 @@ def _filled(nodes: int, running: subject.Server) -> Iterator[tuple[Any, str]]:
             f"r{number}": {f"f{place}": number + place for place in range(FIELDS)}
             for number in range(records)
         }
+        db.save()  # or the server would by itself, while it is measured: the journal is large
         yield db["records"], f"r{records // 2}"
 
 

@@ -39,8 +39,11 @@ class Sizes:
 
     requests: int = 4_000
     """Requests of a client that is alone."""
+    synced: int = 1_000
+    """The same where each waits for a disk."""
     shared: int = 1_000
     """Requests of each of `many` clients."""
+    shared_synced: int = 250
     many: int = 16
     commands: int = 1_000
     """Commands in a batch."""
@@ -55,7 +58,9 @@ class Sizes:
 
 QUICK = Sizes(
     requests=20,
+    synced=10,
     shared=10,
+    shared_synced=5,
     many=3,
     commands=10,
     batches=2,

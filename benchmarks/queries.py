@@ -26,7 +26,9 @@ def benchmarks(setup: Setup) -> list[Benchmark]:
     sizes = setup.sizes
     many = f"{sizes.many} clients"
     alone = {"count": sizes.requests}
+    synced = {"count": sizes.synced}
     together = {"count": sizes.shared, "clients": sizes.many}
+    synced_together = {"count": sizes.shared_synced, "clients": sizes.many}
     ours = partial(subject.pyzdb_server, setup)
     unsynced = partial(subject.pyzdb_server, setup, "never")
     queue = partial(server, limits.bare_queue)
@@ -78,9 +80,9 @@ def benchmarks(setup: Setup) -> list[Benchmark]:
             "one client sets db['x'], on the disk before the reply",
             REQUESTS,
             {
-                PYZDB: partial(rate, ours, subject.setter, **alone),
-                SYNCED_QUEUE: partial(rate, synced_queue, limits.echo_client, **alone),
-                REDIS: partial(rate, redis, peers.redis_setter, **alone),
+                PYZDB: partial(rate, ours, subject.setter, **synced),
+                SYNCED_QUEUE: partial(rate, synced_queue, limits.echo_client, **synced),
+                REDIS: partial(rate, redis, peers.redis_setter, **synced),
             },
             (Goal(PYZDB, (SYNCED_QUEUE,), 0.85), Goal(PYZDB, (REDIS,))),
         ),
@@ -89,9 +91,9 @@ def benchmarks(setup: Setup) -> list[Benchmark]:
             f"{many} set db['x'], on the disk before the reply",
             REQUESTS,
             {
-                PYZDB: partial(rate, ours, subject.setter, **together),
-                REDIS: partial(rate, redis, peers.redis_setter, **together),
-                SYNCED_QUEUE: partial(rate, synced_queue, limits.echo_client, **together),
+                PYZDB: partial(rate, ours, subject.setter, **synced_together),
+                REDIS: partial(rate, redis, peers.redis_setter, **synced_together),
+                SYNCED_QUEUE: partial(rate, synced_queue, limits.echo_client, **synced_together),
             },
             (Goal(PYZDB, (REDIS,)),),
         ),
@@ -128,8 +130,8 @@ def benchmarks(setup: Setup) -> list[Benchmark]:
             "one remote set at a time",
             REQUESTS,
             {
-                PYZDB: partial(rate, ours, subject.setter, **alone),
-                "ZEO commit": partial(rate, zeo, peers.zeo_setter, **alone),
+                PYZDB: partial(rate, ours, subject.setter, **synced),
+                "ZEO commit": partial(rate, zeo, peers.zeo_setter, **synced),
                 UNSYNCED: partial(rate, unsynced, subject.setter, **alone),
                 **remote("set"),
             },

@@ -18,10 +18,11 @@ def document(records: int) -> list[dict[str, object]]:
 
 
 def memory(pid: int | str) -> int:
-    """Return the memory of a process in bytes: its own, and its share of what it shares.
+    """Return the bytes of a process that are in memory (resident).
 
-    Raises OSError where the system does not tell (Linux does).
+    A save in a child process does not change this, as it would change the share that the process
+    has of its memory. Raises OSError where the system does not tell (Linux does).
     """
-    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as lines:
-        [kilobytes] = [line.split()[1] for line in lines if line.startswith("Pss:")]
+    with open(f"/proc/{pid}/status", encoding="utf-8") as lines:
+        [kilobytes] = [line.split()[1] for line in lines if line.startswith("VmRSS:")]
     return int(kilobytes) * 1024
