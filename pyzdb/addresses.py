@@ -48,14 +48,19 @@ def to_bind(uri: str) -> str:
 def to_connect(uri: str, near: str | None = None) -> str:
     """The address as another process connects to it.
 
-    ``near`` is an address of the same server that the process has reached: its host takes the
-    place of one that means "here" where the server is.
+    ``near`` is an address of the same server that the process has reached: its host, if it has
+    one, takes the place of one that means "here" where the server is.
     """
     transport, host, port = split(uri)
-    if port and (host in ANY_HOST or is_loopback(uri)):
-        known = None if near is None else split(near)[1]
-        return f"{transport}://{known or LOCAL_HOST}:{port}"
-    return uri
+    if not port:
+        return uri
+    if near is not None and (host in ANY_HOST or is_loopback(uri)):
+        _, known, known_port = split(near)
+        if known_port:
+            host = known
+    if host in ANY_HOST or host == "localhost":
+        host = LOCAL_HOST
+    return f"{transport}://{host}:{port}"
 
 
 def is_loopback(uri: str) -> bool:

@@ -22,7 +22,7 @@ import logging
 import struct
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
@@ -132,6 +132,7 @@ class Database:
         self._save_from = snapshot_bytes
         self._files = files
         self._exec_names: dict[str, Any] | None = {} if exec else None
+        self._exec_tree = _OwnTree()
         self._lock_uri = lock_uri
         self._clock = clock
         self._monotonic = monotonic
@@ -354,7 +355,11 @@ class Database:
             raise
         if changing.begun:
             self._record(asked, what, () if is_batch else commands[0].place, changing.changes)
+        if changing.changes:
             self._taken += taken
+        else:
+            for one in taken:
+                one.discard()
         return Reply(value)
 
     def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
@@ -450,8 +455,8 @@ class Database:
                 changing.do(command)
         else:
             printed, commands = self._run_source(request.command or "", changing)
-            asked = _resolved(asked, commands, printed)
             try:
+                asked = _resolved(asked, commands, printed)
                 self.reserve(len(asked.message))
             except PyzdbError:
                 changing.revert()
@@ -465,10 +470,14 @@ class Database:
             raise ExecRefused(
                 "this server runs no code of its clients; it must be started with --exec for that"
             )
-        own_tree = _OwnTree(changing)
+        own_tree = self._exec_tree
         self._exec_names["db"] = Root(own_tree)
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+        with (
+            own_tree.changed_by(changing),
+            contextlib.redirect_stdout(printed),
+            contextlib.redirect_stderr(printed),
+        ):
             try:
                 exec(compile(source, "<exec>", "exec"), self._exec_names)
             except SyncFailed:
@@ -477,7 +486,9 @@ class Database:
                 traceback.print_exc()
                 changing.revert()
                 own_tree.commands.clear()
-        return printed.getvalue(), tuple(own_tree.commands)
+        # Python prints what no message can carry, a lone surrogate, as an error output shows it.
+        text = printed.getvalue().encode(errors="backslashreplace").decode()
+        return text, tuple(own_tree.commands)
 
     # --- the lock --------------------------------------------------------------------------
 
@@ -499,10 +510,10 @@ class Database:
 
     def _take_lock(self, asked: Asked) -> Reply:
         request = asked.request
+        self.reserve(len(asked.message))
         if self.lock.held is not None:
             raise LockError("this client holds the lock already")
         lease = lease_of(request.lease)
-        self.reserve(len(asked.message))
         self._append(asked.message)
         self.lock.take(Held(self.sequence, lease, request.version), self._monotonic())
         answer = {"locked": True, "uri": self._lock_uri}
@@ -511,9 +522,9 @@ class Database:
         return Reply(answer)
 
     def _give_lock_back(self, asked: Asked) -> Reply:
+        self.reserve(len(asked.message))
         if self.lock.held is None:
             raise LockError("this client does not hold the lock")
-        self.reserve(len(asked.message))
         self._append(asked.message)
         self.lock.free()
         return Reply({"locked": False})
@@ -565,29 +576,51 @@ class _Changing:
 
 
 class _OwnTree:
-    """The service behind `db` in source that the server runs: values are copied as on a wire."""
+    """The service behind `db` in source that the server runs: values are copied as on a wire.
 
-    def __init__(self, changing: _Changing) -> None:
-        self._changing = changing
+    Source can keep a part of `db` for later source, so all of it has this one. Between two runs it
+    refuses everything: what is done then would be in no record.
+    """
+
+    def __init__(self) -> None:
+        self._changing: _Changing | None = None
         self.commands: list[Command] = []
+
+    @contextlib.contextmanager
+    def changed_by(self, changing: _Changing) -> Iterator[None]:
+        """Collect in ``commands`` what is done to the tree by way of ``changing``."""
+        self._changing = changing
+        self.commands.clear()
+        try:
+            yield
+        finally:
+            self._changing = None
 
     def query(self, command: Command) -> Any:
         request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
-        sent = decode_request(encode_request(request)).single
-        before = len(self._changing.changes)
-        result = self._changing.do(sent)
-        if len(self._changing.changes) > before:
-            self.commands.append(sent)
+        message = encode_request(request)
+        changes = self._running().changes
+        before = len(changes)
+        result = self._running().do(decode_request(message).single)
+        if len(changes) > before:
+            # The values in the tree may be changed later, those of the record must not be.
+            self.commands.append(decode_request(message).single)
         return loads(dumps(result))
 
     def batch(self, commands: tuple[Command, ...]) -> list[Any]:
-        kept, known = len(self._changing.changes), len(self.commands)
+        changing = self._running()
+        kept, known = len(changing.changes), len(self.commands)
         try:
             return [self.query(command) for command in commands]
         except BaseException:
-            self._changing.revert(kept)
+            changing.revert(kept)
             del self.commands[known:]
             raise
+
+    def _running(self) -> _Changing:
+        if self._changing is None:
+            raise ExecRefused("the tree is open to source of a client only while that is run")
+        return self._changing
 
     def lock(self, timeout: float | None, lease: float | None) -> None:
         raise LockError("source that the server runs has the tree for itself")

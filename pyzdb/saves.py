@@ -21,6 +21,7 @@ class Saves:
         self._state = state
         self._started = 0
         self._ended = 0
+        self._durable = 0
         self._sequence = 0
         self._failure: str | None = None
 
@@ -40,10 +41,10 @@ class Saves:
         this is asked again. Raises SnapshotFailed when it failed."""
         # A ticket from before a restart of the server is not one of this process.
         ticket = min(ticket, self._started + 1)
-        if self._ended >= ticket:
-            if self._failure is not None:
-                raise SnapshotFailed(self._failure)
+        if self._durable >= ticket:
             return True
+        if self._ended >= ticket:
+            raise SnapshotFailed(self._failure)
         if not self.running:
             self.start()
         return False
@@ -61,4 +62,6 @@ class Saves:
         except StorageError as error:
             self._failure = str(error)
         self._ended = self._started
+        if self._failure is None:
+            self._durable = self._ended
         return self._failure
