@@ -1,5 +1,8 @@
-"""What every torture test shares."""
+"""What every torture test shares, and the command that runs one."""
 
+import pytest
+
+from torture.__main__ import TESTS, main
 from torture.report import Count, Options, Run
 
 
@@ -41,3 +44,13 @@ def test_a_count_that_is_not_given_is_that_of_the_form():
 def test_the_same_seed_draws_the_same_numbers():
     with Run("one", seed=5) as one, Run("two", seed=5) as two:
         assert one.random.random() == two.random.random()
+
+
+@pytest.mark.parametrize("name", TESTS)
+def test_every_test_tells_its_options_and_counts(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([name, "--help"])
+    assert ended.value.code == 0
+    told = capsys.readouterr().out
+    assert "--short" in told
+    assert "--seed" in told

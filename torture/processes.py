@@ -1,22 +1,33 @@
-"""The server as a process: started, killed, stopped and watched by its own process id."""
+"""The server as a process: started, killed, stopped and watched by its own process id.
+
+It is the command `pyzdb serve` in a process that is forked from one which has imported it already:
+a test that starts thousands of servers would otherwise wait for Python's imports most of the time.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import random
 import signal
 import socket
-import subprocess
 import sys
 import time
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import zmq
 
+from pyzdb.cli import serve
+
 READY_LIMIT = 60.0
 """Seconds within which a server must answer after its start: far more than a start takes, as the
 machine may be busy with other tests."""
+
+LOOK = 20
+"""Milliseconds between two looks whether a server has ended that should answer."""
 
 PORTS = range(10_000, 32_768)
 """Ports to listen on. They lie below those that the system gives to outgoing connections: there, a
@@ -28,6 +39,9 @@ PROBE = b'{"mode": "read", "index": [], "func": "__len__", "args": [], "kwargs":
 
 LOG_SHOWN = 500
 """Characters of the log that are told when a server ends by itself."""
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload([__name__])
 
 
 class ServerEnded(Exception):
@@ -44,11 +58,9 @@ class Server:
         self.write_uri, self.read_uri, self.back_uri, self.lock_uri = free_uris(4)
         self.filename = folder / "db.pkl"
         self.log = folder / "server.log"
-        self._command = [
-            *(sys.executable, "-m", "pyzdb", "serve", *options, str(self.filename)),
-            *(self.write_uri, "", self.read_uri, self.back_uri, self.lock_uri),
-        ]
-        self._process: subprocess.Popen[bytes] | None = None
+        uris = (self.write_uri, "", self.read_uri, self.back_uri, self.lock_uri)
+        self._arguments = (*options, str(self.filename), *uris)
+        self._process: ForkServerProcess | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -60,13 +72,12 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         if self._process is not None:
-            self._process.kill()
-            self._process.wait()
+            self.kill()
 
     def start(self) -> None:
         """Start the process and return at once."""
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(self._command, stdout=log, stderr=log)
+        self._process = _forks.Process(target=_serve, args=(str(self.log), self._arguments))
+        self._process.start()
 
     def wait_until_ready(self) -> float:
         """Return when the server has answered, and the seconds that it took.
@@ -75,11 +86,11 @@ class Server:
         """
         started = time.monotonic()
         with zmq.Context() as context, context.socket(zmq.REQ) as probe:
-            probe.setsockopt(zmq.LINGER, 0)
-            probe.setsockopt(zmq.RECONNECT_IVL, 10)
+            probe.linger = 0
+            probe.reconnect_ivl = LOOK
             probe.connect(self.write_uri)
             probe.send(PROBE)
-            while not probe.poll(20):
+            while not probe.poll(LOOK):
                 self.check()
                 if time.monotonic() - started > READY_LIMIT:
                     raise ServerEnded(f"no answer within {READY_LIMIT} s: {self._last_words()}")
@@ -88,29 +99,49 @@ class Server:
     def check(self) -> None:
         """Raise ServerEnded when the process has ended by itself."""
         assert self._process is not None
-        status = self._process.poll()
-        if status is not None:
-            raise ServerEnded(f"the server ended with status {status}: {self._last_words()}")
+        if self._process.exitcode is not None:
+            self._end(None)
 
     def kill(self) -> None:
-        """Kill the process as ``kill -9`` does. Raises ServerEnded when it had ended before."""
+        """Kill the process as `kill -9` does. Raises ServerEnded when it had ended before."""
         assert self._process is not None
         self._process.kill()
-        status = self._process.wait()
-        if status != -signal.SIGKILL:
-            raise ServerEnded(f"the server ended with status {status}: {self._last_words()}")
+        self._end(-signal.SIGKILL)
+
+    def restart(self) -> None:
+        """Kill the process and start another one, and return when that has answered."""
+        self.kill()
+        self.start()
+        self.wait_until_ready()
 
     def stop(self) -> None:
         """Have the server save and end. Raises ServerEnded when its status is not 0."""
         assert self._process is not None
         self._process.terminate()
-        status = self._process.wait(READY_LIMIT)
-        if status != 0:
+        self._end(0)
+
+    def _end(self, expected: int | None) -> None:
+        """Wait for the end of the process. Raises ServerEnded when its status is unexpected."""
+        process, self._process = self._process, None
+        assert process is not None
+        process.join()
+        status = process.exitcode
+        process.close()
+        if status != expected:
             raise ServerEnded(f"the server ended with status {status}: {self._last_words()}")
 
     def _last_words(self) -> str:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return text[-LOG_SHOWN:].strip() or "it said nothing"
+
+
+def _serve(log: str, arguments: tuple[str, ...]) -> None:
+    """What the process does."""
+    fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(fd, 1)
+    os.dup2(fd, 2)
+    os.close(fd)
+    sys.exit(serve.main(arguments))
 
 
 def free_uris(number: int) -> list[str]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import NamedTuple, Self
@@ -60,7 +60,15 @@ class Options:
             help="draw the same numbers as a run before did (default: a new one, told at the end)",
         )
 
-    def parse(self, arguments: list[str] | None = None) -> argparse.Namespace:
+    def add_plant(self, *faults: str) -> None:
+        """Add --plant: a fault that the test must find."""
+        self.parser.add_argument(
+            "--plant",
+            choices=faults,
+            help="put a fault on purpose between clients and server; the test must fail then",
+        )
+
+    def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
         """Return what was given, every count filled in."""
         given = self.parser.parse_args(arguments)
         for name, (full, short, _) in self._counts.items():

@@ -1,0 +1,37 @@
+"""Break pyzdb on purpose, and count what it lost.
+
+tests:
+  kills      kill the server again and again while clients write
+
+`python -m torture NAME --help` tells the options of a test; `--short` runs it in its short form.
+A test ends with one line of figures and exits with 0 when the database kept its promises, with 1
+when it did not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import signal
+import sys
+
+from pyzdb.cli import Arguments, parser_of
+
+TESTS = ("kills",)
+
+
+def main(arguments: Arguments = None) -> int:
+    """Run the test that the first argument names, and return the exit status."""
+    parser = parser_of(__doc__, "python -m torture")
+    parser.add_argument("name", choices=TESTS, metavar="NAME", help="one of the above")
+    parser.add_argument("options", nargs=argparse.REMAINDER, help="what the test takes")
+    given = parser.parse_args(arguments)
+    test = importlib.import_module(f"torture.{given.name}")
+    status: int = test.main(given.options, f"{parser.prog} {given.name}")
+    return status
+
+
+if __name__ == "__main__":
+    # A test that is told to stop must still end the servers that it started.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    sys.exit(main())
