@@ -3,11 +3,12 @@
 An edit is a tuple: a name of EDITS, then its arguments. It is applied to one container, dict or
 list, and can not fail there: who makes an edit has checked it. A change is
 
-    (path, undo, redo)
+    (path, undo, redo, size)
 
-the path of the container (tuple of keys) and two edits that take each other back, key order
-included. Edits hold the values themselves and no copies: changes are undone last-in first-out,
-so at that moment a value is again what it was when its change was made.
+the path of the container (tuple of keys), two edits that take each other back, key order
+included, and about how many bytes it costs to remember them. Edits hold the values themselves
+and no copies: changes are undone last-in first-out, so at that moment a value is again what it
+was when its change was made. For the same reason the tree and the changes are pickled together.
 
     =====================================  ================================================
     edit                                   what it does
@@ -16,9 +17,18 @@ so at that moment a value is again what it was when its change was made.
     ("add", key, value, place)             add a key to a dict before the key that is at
                                            ``place`` (int), None: at the end
     ("drop", key)                          remove a key of a dict
+    ("clear",)                             remove all keys of a dict
+    ("fill", items)                        put all items of a dict into an empty one
     ("splice", start, count, items)        replace ``count`` items of a list from ``start``
+    ("cut", start, stop, step)             remove every ``step``-th item of a list
+    ("weave", start, stop, step, items)    put such items back in their places
+    ("order", items)                       put the items of a list in another order
     ("reverse",)                           turn a list around
     =====================================  ================================================
+
+Every edit takes the time of what it moves. To drop a key of a dict, and to add it again, takes
+time that grows with the keys before it or behind it, unless it is the last: a dict knows no
+places.
 """
 
 from __future__ import annotations
@@ -28,11 +38,23 @@ from itertools import islice
 from typing import Any
 
 from pyzdb.errors import Path
+from pyzdb.values import MAX_DEPTH, Custom
 
 Edit = tuple[Any, ...]
-Change = tuple[Path, Edit, Edit]
+Change = tuple[Path, Edit, Edit, int]
 Pair = tuple[Edit, Edit]
 """An edit that undoes, and the one that it takes back."""
+
+VALUE_SIZE = 50
+"""About the bytes of memory that a value takes beside its characters."""
+
+REFERENCE_SIZE = 8
+"""Bytes that a container takes for each value in it."""
+
+CHANGE_SIZE = 400
+"""About the bytes of a change itself: four tuples and a path."""
+
+_SEQUENCES = frozenset({list, tuple, set, frozenset})
 
 
 def _set(container: Any, key: Any, value: Any) -> None:
@@ -51,11 +73,39 @@ def _add(container: dict[Any, Any], key: Any, value: Any, place: int | None) -> 
 
 
 def _drop(container: dict[Any, Any], key: Any) -> None:
-    del container[key]
+    # popitem leaves no hole behind the last key, through which the next look at it would go. And
+    # a key that equals nothing (NaN read from a snapshot) can only be the last one.
+    if next(reversed(container)) == key or key not in container:
+        container.popitem()
+    else:
+        del container[key]
+
+
+def _clear(container: dict[Any, Any]) -> None:
+    container.clear()
+
+
+def _fill(container: dict[Any, Any], items: dict[Any, Any]) -> None:
+    container.update(items)
 
 
 def _splice(container: list[Any], start: int, count: int, items: list[Any]) -> None:
     container[start : start + count] = items
+
+
+def _cut(container: list[Any], start: int, stop: int, step: int) -> None:
+    del container[start:stop:step]
+
+
+def _weave(container: list[Any], start: int, stop: int, step: int, items: list[Any]) -> None:
+    back = dict(zip(range(start, stop, step), items, strict=True))
+    others = iter(container[:])
+    places = range(len(container) + len(items))
+    container[:] = [back[place] if place in back else next(others) for place in places]
+
+
+def _order(container: list[Any], items: list[Any]) -> None:
+    container[:] = items
 
 
 def _reverse(container: list[Any]) -> None:
@@ -66,7 +116,12 @@ EDITS: dict[str, Callable[..., None]] = {
     "set": _set,
     "add": _add,
     "drop": _drop,
+    "clear": _clear,
+    "fill": _fill,
     "splice": _splice,
+    "cut": _cut,
+    "weave": _weave,
+    "order": _order,
     "reverse": _reverse,
 }
 
@@ -92,19 +147,93 @@ def drop(container: dict[Any, Any], key: Any) -> Pair:
     """The edits that remove a key which is in a dict."""
     stored = next(reversed(container))
     place = None
-    if stored != key:
+    if stored is not key and stored != key:
         # The key as it is stored: 1 and True are one key, and undo brings back the first.
         place, stored = next(
-            (number, other) for number, other in enumerate(container) if other == key
+            (number, other)
+            for number, other in enumerate(container)
+            if other is key or other == key
         )
     return ("add", stored, container[stored], place), ("drop", stored)
 
 
-def splice(container: list[Any], start: int, count: int, items: Iterable[Any]) -> Pair:
+def clear(container: dict[Any, Any]) -> Pair:
+    """The edits that remove all keys of a dict."""
+    return ("fill", container.copy()), ("clear",)
+
+
+def splice(container: list[Any], start: int, count: int, items: list[Any]) -> Pair:
     """The edits that replace ``count`` items of a list from ``start`` on."""
-    new = list(items)
     old = container[start : start + count]
-    return ("splice", start, len(new), old), ("splice", start, count, new)
+    return ("splice", start, len(items), old), ("splice", start, count, items)
+
+
+def cut(container: list[Any], places: range) -> Pair:
+    """The edits that remove the items at some places of a list."""
+    if places.step < 0:
+        places = places[::-1]
+    ends = (places.start, places.stop, places.step)
+    return ("weave", *ends, container[slice(*ends)]), ("cut", *ends)
+
+
+def order(container: list[Any], items: list[Any]) -> Pair:
+    """The edits that put the items of a list in another order."""
+    return ("order", container[:]), ("order", items)
 
 
 REVERSE: Pair = (("reverse",), ("reverse",))
+
+
+def size_of(value: Any, room: int, plain: bool = False) -> int:
+    """About how many bytes a value takes: the same in every process, so that all forget the same
+    steps. Raises ValueError when it has more than ``room`` containers inside one another.
+
+    ``plain`` (bool): it is known to be of plain JSON types, so its keys need no look.
+    """
+    kind = type(value)
+    if kind is str or kind is bytes:
+        characters: int = len(value)
+        return VALUE_SIZE + characters
+    if kind is int:
+        return VALUE_SIZE + int.bit_length(value) // 8
+    children: Iterable[Any]
+    if kind is dict:
+        size = 2 * VALUE_SIZE * len(value)
+        children = value.values() if plain else (*value, *value.values())
+    elif kind in _SEQUENCES:
+        size = VALUE_SIZE * len(value)
+        children = value
+    elif kind is Custom:
+        return size_of(value.fields, room)
+    else:
+        return VALUE_SIZE
+    if room <= 0:
+        raise ValueError(f"the value would lie deeper than {MAX_DEPTH} levels")
+    for child in children:
+        kind = type(child)
+        if kind is str:
+            size += len(child)
+        elif kind is int:
+            size += child.bit_length() // 8
+        elif kind is not bool and kind is not float:
+            size += size_of(child, room - 1, plain) - VALUE_SIZE
+    return VALUE_SIZE + size
+
+
+def cost(undo: Edit, redo: Edit, room: int, plain: bool) -> int:
+    """About how many bytes it takes to remember two edits. Raises ValueError like size_of.
+
+    What undo brings back is counted by the change that once brought it in.
+    """
+    size = CHANGE_SIZE
+    kind = redo[0]
+    if kind == "set":
+        return size + size_of(redo[2], room, plain)
+    if kind == "add":
+        return size + size_of(redo[1], room, plain) + size_of(redo[2], room, plain)
+    for edit in (undo, redo):
+        if type(edit[-1]) in (list, dict):
+            size += REFERENCE_SIZE * len(edit[-1])
+    if kind == "splice":
+        size += sum([size_of(item, room, plain) for item in redo[3]])
+    return size

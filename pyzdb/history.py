@@ -19,9 +19,9 @@ from pyzdb.edits import Change
 from pyzdb.errors import HistoryError, Path
 from pyzdb.tree import Tree
 
-CHANGES_A_STEP = 100
-"""The log keeps at most so many changes for each step of its limit: the bound for its memory
-when every step is a large batch."""
+MAX_BYTES = 256_000_000
+"""About the bytes that the steps may take, as edits.py counts them. This bounds the memory when
+large values are stored again and again; the newest step is always kept."""
 
 
 class Step(NamedTuple):
@@ -37,6 +37,8 @@ class Step(NamedTuple):
 class History(UndoLog):  # type: ignore[misc]  # the library has no types
     """The steps of one tree, those done and those undone; at most ``limit`` (int) steps."""
 
+    index: int  # the library's: -1 when nothing is undone, one less for each undone step
+
     def __init__(self, tree: Tree, limit: int) -> None:
         super().__init__()
         self._tree = tree
@@ -46,12 +48,12 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
     @property
     def done(self) -> int:
         """How many steps can be undone."""
-        return len(self.root) + int(self.index) + 1
+        return len(self.root) + self.index + 1
 
     @property
     def undone(self) -> int:
         """How many steps can be redone."""
-        return -1 - int(self.index)
+        return -1 - self.index
 
     def add(self, step: Step, changes: list[Change]) -> None:
         """Log one step that was just done; what was undone before it is forgotten."""
@@ -65,7 +67,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         # The library's append calls observers, and here are none: the list's own is quicker.
         leaf = observed_tree(name=(step, ("undo", changes), ("redo", changes)))
         list.append(self.root, leaf)
-        self._size += len(changes)
+        self._size += _size(changes)
 
     def clear_redo(self) -> None:
         """Forget the steps that were undone."""
@@ -74,17 +76,23 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             self.index = -1
 
     def trim(self) -> None:
-        """Forget the oldest steps beyond the limit."""
+        """Forget the steps beyond the limits: the oldest first, and then, since a step can only
+        be redone after those before it, the last of those undone."""
         over = len(self.root) - self.limit
         if over > 0:
-            self._forget(slice(0, over))
-        while self._size > self.limit * CHANGES_A_STEP and len(self.root) > 1:
-            self._forget(slice(0, 1))
-        # Steps to redo may be all that is left when the limit was lowered.
-        self.index = max(int(self.index), -1 - len(self.root))
+            undone = max(0, over - self.done)
+            self._forget(slice(0, over - undone))
+            self._forget(slice(len(self.root) - undone, None))
+            self.index += undone
+        size, count = self._size, 0
+        while size > MAX_BYTES and count < self.done - 1:
+            size -= _size(self.root[count].name[1][1])
+            count += 1
+        if count:
+            self._forget(slice(0, count))
 
     def _forget(self, places: slice) -> None:
-        self._size -= sum(len(node.name[1][1]) for node in self.root[places])
+        self._size -= sum([_size(node.name[1][1]) for node in list.__getitem__(self.root, places)])
         # The library's own deletion expects one node and fails with a slice.
         list.__delitem__(self.root, places)
 
@@ -137,3 +145,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             self._append(Step(*step), changes)
         self.limit = state["limit"]
         self.index = state["index"]
+
+
+def _size(changes: list[Change]) -> int:
+    return sum([size for _, _, _, size in changes])

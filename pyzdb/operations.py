@@ -11,12 +11,15 @@ under that name; nothing is ever looked up as an attribute. There are three kind
   in-place operators of values that are no containers: ``db['x'] += 1``.
 
 Each raises what Python raises. Results have limits, since a short message can ask for a huge
-one: ``'x' * 10**12``.
+one: ``'x' * 10**12``. What a write does depends on nothing but the tree and the arguments, so
+that it comes out the same when the journal is read by another process.
 """
 
 from __future__ import annotations
 
+import codecs
 import operator
+import sys
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -26,14 +29,26 @@ from uuid import UUID
 
 from pyzdb import edits
 from pyzdb.edits import Pair
-from pyzdb.values import Custom, File
+from pyzdb.values import MAX_DEPTH, Custom, File, dumps
 
-MAX_ITEMS = 10_000_000
-"""Items or characters that an operation may make: enough for any page of data, and far less
-than the memory of a server."""
+MAX_BYTES = 100_000_000
+"""About the bytes of memory that an operation may make: enough for any page of data, and far
+less than the memory of a server."""
 
-MAX_BITS = 1_000_000
-"""Bits of an integer that an operation may make: more take seconds to compute or to write."""
+MAX_BITS = 100_000
+"""Bits of an integer that an operation may make: with a million, a comparison with a Decimal
+takes seconds."""
+
+MAX_DIGITS = 1_000
+"""Digits of a Decimal that may be raised to a power: 5,000 take seconds."""
+
+DIGIT_BITS = 4
+"""Bits that a decimal digit takes at most."""
+
+ENCODINGS = frozenset(
+    "ascii cp1252 iso8859-1 utf-16 utf-16-be utf-16-le utf-32 utf-32-be utf-32-le utf-8".split()
+)
+"""Encodings of text that take the time of its length; Python has others that take its square."""
 
 
 class Kind(Enum):
@@ -45,7 +60,8 @@ class Kind(Enum):
 
 
 class Operation(NamedTuple):
-    """One line of the table. ``stored``: the result is made of nothing but what is stored."""
+    """One line of the table. ``stored``: the result is made of nothing but what is stored and
+    the arguments, without a new tuple or key."""
 
     kind: Kind
     call: Callable[..., Any]
@@ -56,9 +72,34 @@ Planned = tuple[Any, list[Pair]]
 """The result of a write, and the edits still to be done."""
 
 
-def _limit(size: int, most: int = MAX_ITEMS) -> None:
+def _limit(size: int, most: int = MAX_BYTES, unit: str = "bytes") -> None:
     if size > most:
-        raise OverflowError(f"the result would be too large: {size:,} (the limit is {most:,})")
+        # The size may be a number of a million digits, which takes long to write.
+        raise OverflowError(f"the result would be too large: the limit is {most:,} {unit}")
+
+
+def _index(value: Any) -> int:
+    """An integer argument that Python keeps in a machine word."""
+    index = operator.index(value)
+    if not -sys.maxsize - 1 <= index <= sys.maxsize:
+        raise OverflowError("Python int too large to convert to C ssize_t")
+    return index
+
+
+def _listed(items: Any) -> list[Any]:
+    """The items of an iterable. Those of a set come in the order of their encoded bytes: its own
+    order is another one in every process."""
+    if type(items) is set or type(items) is frozenset:
+        return sorted(items, key=_sort_key)
+    return list(items)
+
+
+def _sort_key(item: Any) -> bytes:
+    if type(item) is frozenset:
+        return b"{%b}" % b" ".join(sorted(map(_sort_key, item)))
+    if type(item) is tuple:
+        return b"(%b)" % b" ".join(map(_sort_key, item))
+    return dumps(item)
 
 
 # --- containers: reads ---------------------------------------------------------------------
@@ -72,33 +113,27 @@ def _copy(value: Any) -> Any:
     return value
 
 
-def _subscript(value: Any, key: Any) -> Any:
+def _subscript(value: Any, key: Any, /) -> Any:
     return value[key]
 
 
 # --- dict: writes --------------------------------------------------------------------------
 
 
-def _storable(key: Any) -> None:
+def _dict_set(value: dict[Any, Any], key: Any, item: Any, /) -> Planned:
     if type(key) is slice:
-        raise TypeError("a slice cannot be stored")
-
-
-def _dict_set(value: dict[Any, Any], key: Any, item: Any) -> Planned:
-    _storable(key)
+        raise TypeError("unhashable type: 'slice'")
     return None, [edits.put(value, key, item)]
 
 
-def _dict_delete(value: dict[Any, Any], key: Any) -> Planned:
+def _dict_delete(value: dict[Any, Any], key: Any, /) -> Planned:
     if key not in value:
         raise KeyError(key)
     return None, [edits.drop(value, key)]
 
 
 def _dict_clear(value: dict[Any, Any]) -> Planned:
-    # Each key is dropped from the end, so that undoing adds them in their order.
-    pairs = [(("add", key, item, None), ("drop", key)) for key, item in reversed(value.items())]
-    return None, pairs
+    return None, [edits.clear(value)] if value else []
 
 
 _MISSING: Any = object()
@@ -120,16 +155,16 @@ def _dict_popitem(value: dict[Any, Any]) -> Planned:
 
 
 def _dict_setdefault(value: dict[Any, Any], key: Any, default: Any = None, /) -> Planned:
-    _storable(key)
     if key in value:
         return value[key], []
     return default, [edits.put(value, key, default)]
 
 
 def _dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Planned:
+    if type(other) is not dict:
+        # A pair may be a set too.
+        other = [_listed(pair) for pair in _listed(other)]
     new = dict(other, **named)
-    for key in new:
-        _storable(key)
     return None, [edits.put(value, key, item) for key, item in new.items()]
 
 
@@ -141,21 +176,19 @@ def _dict_ior(value: dict[Any, Any], other: Any, /) -> Planned:
 
 
 def _place(value: list[Any], index: Any, what: str) -> int:
-    place = operator.index(index)
-    if place < 0:
-        place += len(value)
+    place: int = index + len(value) if index < 0 else index
     if not 0 <= place < len(value):
         raise IndexError(f"{what} index out of range")
     return place
 
 
-def _list_set(value: list[Any], key: Any, item: Any) -> Planned:
+def _list_set(value: list[Any], key: Any, item: Any, /) -> Planned:
     if type(key) is not slice:
         if type(key) is not int:
             _refuse_index(key)
         place = _place(value, key, "list assignment")
         return None, [edits.replace(value, place, item)]
-    new = list(item)
+    new = _listed(item)
     start, stop, step = key.indices(len(value))
     if step == 1:
         return None, [edits.splice(value, start, max(0, stop - start), new)]
@@ -173,66 +206,61 @@ def _refuse_index(key: Any) -> None:
         raise TypeError(f"list indices must be integers or slices, not {kind}")
 
 
-def _list_delete(value: list[Any], key: Any) -> Planned:
+def _list_delete(value: list[Any], key: Any, /) -> Planned:
     if type(key) is not slice:
         if type(key) is not int:
             _refuse_index(key)
-        return None, [edits.splice(value, _place(value, key, "list assignment"), 1, ())]
-    start, stop, step = key.indices(len(value))
-    if step == 1:
-        return None, [edits.splice(value, start, max(0, stop - start), ())]
-    kept = list(value)
-    del kept[key]
-    return None, [edits.splice(value, 0, len(value), kept)]
+        return None, [edits.splice(value, _place(value, key, "list assignment"), 1, [])]
+    return None, [edits.cut(value, range(*key.indices(len(value))))]
 
 
 def _list_append(value: list[Any], item: Any, /) -> Planned:
-    return None, [edits.splice(value, len(value), 0, (item,))]
+    return None, [edits.splice(value, len(value), 0, [item])]
 
 
 def _list_clear(value: list[Any]) -> Planned:
-    return None, [edits.splice(value, 0, len(value), ())]
+    return None, [edits.splice(value, 0, len(value), [])]
 
 
 def _list_extend(value: list[Any], items: Iterable[Any], /) -> Planned:
-    return None, [edits.splice(value, len(value), 0, items)]
+    return None, [edits.splice(value, len(value), 0, _listed(items))]
 
 
 def _list_insert(value: list[Any], index: Any, item: Any, /) -> Planned:
-    place = slice(operator.index(index), None).indices(len(value))[0]
-    return None, [edits.splice(value, place, 0, (item,))]
+    place = slice(_index(index), None).indices(len(value))[0]
+    return None, [edits.splice(value, place, 0, [item])]
 
 
 def _list_pop(value: list[Any], index: Any = -1, /) -> Planned:
+    index = _index(index)
     if not value:
         raise IndexError("pop from empty list")
     place = _place(value, index, "pop")
-    return value[place], [edits.splice(value, place, 1, ())]
+    return value[place], [edits.splice(value, place, 1, [])]
 
 
 def _list_remove(value: list[Any], item: Any, /) -> Planned:
-    if item not in value:
-        raise ValueError("list.remove(x): x not in list")
-    return None, [edits.splice(value, value.index(item), 1, ())]
+    return None, [edits.splice(value, value.index(item), 1, [])]
 
 
 def _list_reverse(value: list[Any]) -> Planned:
     return None, [edits.REVERSE]
 
 
-def _list_sort(value: list[Any], *, key: None = None, reverse: bool = False) -> Planned:
+def _list_sort(value: list[Any], /, *, key: None = None, reverse: bool = False) -> Planned:
     if key is not None:
         raise TypeError("sort() takes no key here: a function cannot be sent")
-    return None, [edits.splice(value, 0, len(value), sorted(value, reverse=bool(reverse)))]
+    return None, [edits.order(value, sorted(value, reverse=reverse))]
 
 
 def _list_imul(value: list[Any], times: Any, /) -> Planned:
     if type(times) not in (int, bool):
         kind = type(times).__name__
         raise TypeError(f"can't multiply sequence by non-int of type {kind!r}")
+    times = _index(times)
     if times <= 0:
         return _list_clear(value)
-    _limit(len(value) * times)
+    _limit(_size(value) * times)
     # Two places of the tree never share a container.
     more = [own(item) for _ in range(times - 1) for item in value]
     return None, [edits.splice(value, len(value), 0, more)]
@@ -244,6 +272,8 @@ def own(value: Any) -> Any:
         return {key: own(item) for key, item in value.items()}
     if type(value) is list:
         return [own(item) for item in value]
+    if type(value) is tuple:
+        return tuple([own(item) for item in value])
     return value
 
 
@@ -251,31 +281,59 @@ def own(value: Any) -> Any:
 
 
 def _size(value: Any) -> int:
-    return len(value) if isinstance(value, str | bytes | list | tuple) else 0
+    """About the bytes that are made when a text or a sequence is repeated."""
+    if isinstance(value, str | bytes):
+        return len(value)
+    return edits.size_of(value, MAX_DEPTH + 1) if isinstance(value, list | tuple) else 0
 
 
 def _mul(left: Any, right: Any) -> Any:
     if isinstance(left, int) and isinstance(right, int):
-        _limit(left.bit_length() + right.bit_length(), MAX_BITS)
+        _limit(left.bit_length() + right.bit_length(), MAX_BITS, "bits")
     for value, times in ((left, right), (right, left)):
-        if isinstance(times, int):
-            _limit(_size(value) * max(0, times))
+        if isinstance(times, int) and times > 1:
+            _limit(_size(value) * times)
     return left * right
 
 
-def _pow(left: Any, right: Any, modulus: Any = None) -> Any:
-    if isinstance(left, int) and isinstance(right, int) and right > 0 and modulus is None:
-        _limit(left.bit_length() * right, MAX_BITS)
-    result = pow(left, right, modulus)
+def _pow(left: Any, right: Any, /) -> Any:
+    for value in (left, right):
+        if isinstance(value, Decimal):
+            _limit(len(value.as_tuple().digits), MAX_DIGITS, "digits")
+    if isinstance(left, int) and isinstance(right, int) and right > 0 and abs(left) > 1:
+        _limit(left.bit_length() * right, MAX_BITS, "bits")
+    result = left**right
     if isinstance(result, complex):
         raise ValueError("the result is no real number")
     return result
 
 
+def _mod(left: Any, right: Any) -> Any:
+    if isinstance(left, str | bytes):
+        raise TypeError("a text cannot be formatted here")
+    return left % right
+
+
 def _lshift(left: Any, right: Any) -> Any:
     if isinstance(left, int) and isinstance(right, int) and left:
-        _limit(left.bit_length() + max(0, right), MAX_BITS)
+        _limit(left.bit_length() + max(0, right), MAX_BITS, "bits")
     return left << right
+
+
+def _int(value: Any, /) -> int:
+    if isinstance(value, Decimal) and value.is_finite():
+        _limit(value.adjusted() * DIGIT_BITS, MAX_BITS, "bits")
+    return int(value)
+
+
+def _round(value: Any, digits: Any = None, /) -> Any:
+    if digits is None:
+        if isinstance(value, Decimal):
+            _int(value)
+        return round(value)
+    if isinstance(value, int):
+        _limit(abs(operator.index(digits)) * DIGIT_BITS, MAX_BITS, "bits")
+    return round(value, digits)
 
 
 _COMPARISONS: dict[str, Callable[..., Any]] = {
@@ -294,7 +352,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "mul": _mul,
     "truediv": operator.truediv,
     "floordiv": operator.floordiv,
-    "mod": operator.mod,
+    "mod": _mod,
     "pow": _pow,
 }
 
@@ -310,16 +368,17 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "__neg__": operator.neg,
     "__pos__": operator.pos,
     "__abs__": abs,
-    "__round__": round,
-    "__int__": int,
+    "__round__": _round,
+    "__int__": _int,
     "__float__": float,
     "__divmod__": divmod,
+    "__rdivmod__": lambda right, left: divmod(left, right),
 }
 
 _SEQUENCE: dict[str, Callable[..., Any]] = {
     "__getitem__": _subscript,
     "__len__": len,
-    "__iter__": list,
+    "__iter__": _listed,
     "__contains__": operator.contains,
 }
 
@@ -354,7 +413,7 @@ def _writes(calls: dict[str, Callable[..., Planned]]) -> dict[str, Operation]:
 
 
 def _padded(method: Callable[..., Any]) -> Callable[..., Any]:
-    def pad(value: Any, width: Any, *more: Any) -> Any:
+    def pad(value: Any, width: Any, /, *more: Any) -> Any:
         _limit(operator.index(width))
         return method(value, width, *more)
 
@@ -362,22 +421,42 @@ def _padded(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _replace(value: Any, old: Any, new: Any, count: Any = -1, /) -> Any:
-    _limit(len(value) + (value.count(old)) * len(new))
+    times = value.count(old)
+    if operator.index(count) >= 0:
+        times = min(times, count)
+    _limit(len(value) + times * len(new))
     return value.replace(old, new, count)
 
 
-def _expandtabs(value: Any, tabsize: Any = 8) -> Any:
+def _expandtabs(value: Any, /, tabsize: Any = 8) -> Any:
     _limit(len(value) + value.count("\t") * max(0, operator.index(tabsize)))
     return value.expandtabs(tabsize)
 
 
 def _join(value: Any, items: Any, /) -> Any:
-    parts = list(items)
-    _limit(len(value) * len(parts) + sum(_size(part) for part in parts))
+    parts = _listed(items)
+    _limit(len(value) * len(parts))
     return value.join(parts)
 
 
-def _to_bytes(value: int, length: Any = 1, byteorder: Any = "big", *, signed: Any = False) -> bytes:
+def _translate(value: Any, table: Any, /) -> Any:
+    new = table.values() if isinstance(table, dict) else table
+    _limit(len(value) * max([len(text) for text in new if isinstance(text, str)], default=1))
+    return value.translate(table)
+
+
+def _coded(method: Callable[..., Any]) -> Callable[..., Any]:
+    def convert(value: Any, /, encoding: Any = "utf-8", errors: Any = "strict") -> Any:
+        if codecs.lookup(encoding).name not in ENCODINGS:
+            raise LookupError(f"{encoding!r} is none of the encodings {sorted(ENCODINGS)}")
+        return method(value, encoding, errors)
+
+    return convert
+
+
+def _to_bytes(
+    value: int, /, length: Any = 1, byteorder: Any = "big", *, signed: Any = False
+) -> bytes:
     _limit(operator.index(length))
     return value.to_bytes(length, byteorder, signed=bool(signed))
 
@@ -463,7 +542,7 @@ _LIST = {
     ),
 }
 
-_TEXT = """capitalize casefold count encode endswith find index isalnum isalpha isascii isdecimal
+_TEXT = """capitalize casefold count endswith find index isalnum isalpha isascii isdecimal
     isdigit isidentifier islower isnumeric isprintable isspace istitle isupper lower lstrip
     partition removeprefix removesuffix rfind rindex rpartition rsplit rstrip split splitlines
     startswith strip swapcase title upper"""
@@ -482,6 +561,8 @@ _STR = {
             "replace": _replace,
             "expandtabs": _expandtabs,
             "join": _join,
+            "translate": _translate,
+            "encode": _coded(str.encode),
             "__str__": str,
         }
     ),
@@ -491,7 +572,8 @@ _BYTES = {
     **_COMMON,
     **_reads(_SEQUENCE),
     **_binary(_ADD_MUL),
-    **_methods(bytes, "count decode endswith find hex index lower split startswith strip upper"),
+    **_methods(bytes, "count endswith find hex index lower split startswith strip upper"),
+    **_reads({"decode": _coded(bytes.decode)}),
 }
 
 _NUMBER = {**_COMMON, **_binary(_ARITHMETIC), **_reads(_UNARY)}

@@ -9,11 +9,14 @@ Rules this module keeps:
 - A path is resolved to the real keys: a negative index counts from the start, and a key after
   a slice leads into the list that was sliced. A write to a slice itself is refused, since a
   slice is a copy in Python too, and the write would be lost.
+- What a write does is the same in every process that does it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from decimal import Context, DivisionByZero, InvalidOperation, Overflow, localcontext
+from operator import length_hint
 from typing import Any
 
 from pyzdb import edits
@@ -31,8 +34,20 @@ from pyzdb.errors import (
     path_text,
 )
 from pyzdb.messages import Command
-from pyzdb.operations import TABLE, Kind, Operation
-from pyzdb.values import MAX_DEPTH, is_plain, too_deep
+from pyzdb.operations import TABLE, Kind, Operation, own
+from pyzdb.values import MAX_DEPTH, TAG, is_plain
+
+_ARITHMETIC = Context(prec=28, traps=[DivisionByZero, InvalidOperation, Overflow])
+"""How Decimals are computed: Python's default, whatever the process has made of its own."""
+
+_AS_IT_IS: AbstractContextManager[Any] = nullcontext()
+
+_OPERATORS = frozenset(
+    name for functions in TABLE.values() for name in functions if name.startswith("__")
+)
+"""What Python writes as an operator: one that does not fit a value is a TypeError."""
+
+_TAKES_SLICE = frozenset({"__setitem__", "__delitem__"})
 
 _SUBSCRIPTABLE = frozenset({dict, list, tuple, str, bytes})
 
@@ -51,9 +66,9 @@ def query_error(error: Exception, path: Path) -> PyzdbError:
     text = str(error) or type(error).__name__
     if isinstance(error, KeyError) and error.args and not isinstance(error.args[0], str):
         text = repr(error.args[0])
-    for kind, own in _RAISED:
+    for kind, raised in _RAISED:
         if isinstance(error, kind):
-            return own(f"{path_text(path)}: {text}", path)
+            return raised(f"{path_text(path)}: {text}", path)
     return OperationError(f"{path_text(path)}: {type(error).__name__}: {text}", path)
 
 
@@ -70,13 +85,15 @@ class Tree:
     def find(self, index: Path) -> Any:
         """Walk the index from the root by ``[key]``. Raises a QueryError with the path."""
         value: Any = self.root
+        keys = iter(index)
         try:
-            for key in index:
+            for key in keys:
                 if type(value) not in _SUBSCRIPTABLE:
                     raise TypeError(f"{type(value).__name__!r} object is not subscriptable")
                 value = value[key]
         except Exception as error:
-            raise self._missing(error, index) from None
+            # The path ends with the key that failed: those behind it are still to be taken.
+            raise query_error(error, index[: len(index) - length_hint(keys)]) from None
         return value
 
     def operation(self, command: Command) -> tuple[Any, Operation | None]:
@@ -90,6 +107,11 @@ class Tree:
         known = TABLE.get(type(value), {}).get(command.func)
         if known is None:
             path = command.index
+            if command.func in _OPERATORS:
+                kind = type(value).__name__
+                raise PathTypeError(
+                    f"{path_text(path)}: {kind!r} does not support {command.func}", path
+                )
             raise OperationNotAllowed(
                 f"{path_text(path)}: {type(value).__name__!r} has no function {command.func!r}"
                 " that may be called",
@@ -114,43 +136,53 @@ class Tree:
         ``plain`` (bool): the arguments are known to be of plain JSON types.
         """
         index = command.index
+        args = command.args
+        # A tree of plain JSON types holds no Decimal.
+        arithmetic = _AS_IT_IS if plain and self.plain else localcontext(_ARITHMETIC)
         try:
-            self._check(command)
-            path = self._resolve(index)
-            if operation.kind is Kind.REPLACE:
-                if not path:
-                    raise TypeError("the root of the tree cannot be replaced")
-                new = operation.call(value, *command.args, **command.kwargs)
-                plain = plain and is_plain(new)
-                path, key = path[:-1], path[-1]
-                container = self.find(path)
-                if type(container) not in (dict, list):
-                    raise TypeError(f"{type(container).__name__!r} object cannot be changed")
-                result, pairs = None, [edits.replace(container, key, new)]
-            else:
-                container = value
-                result, pairs = operation.call(value, *command.args, **command.kwargs)
+            if not plain:
+                _refuse_slices(command)
+            with arithmetic:
+                if operation.kind is Kind.WRITE:
+                    path, container = self._resolve(index), value
+                    result, pairs = operation.call(value, *args, **command.kwargs)
+                else:
+                    path = self._resolve(index[:-1])
+                    container, key = self._container(path), index[-1]
+                    if type(container) is not dict and type(container) is not list:
+                        kind = type(container).__name__
+                        raise TypeError(f"{kind!r} object does not support item assignment")
+                    new = own(operation.call(value, *args, **command.kwargs))
+                    plain = plain and is_plain(new)
+                    place = len(container) + key if type(container) is list and key < 0 else key
+                    result, pairs = None, [edits.replace(container, place, new)]
+                return result, self._do(container, path, pairs, plain)
         except Exception as error:
             raise query_error(error, _path(command)) from None
-        if not plain:
-            self.plain = False
-        return result, self._do(container, path, pairs)
 
-    def _do(self, container: Any, path: Path, pairs: Iterable[Pair]) -> list[Change]:
-        changes = []
-        for undo, redo in pairs:
-            edits.apply(container, redo)
-            changes.append((path, undo, redo))
+    def _do(self, container: Any, path: Path, pairs: list[Pair], plain: bool) -> list[Change]:
+        room = MAX_DEPTH - 1 - len(path)
+        changes = [(path, undo, redo, edits.cost(undo, redo, room, plain)) for undo, redo in pairs]
+        done = 0
+        try:
+            for _, redo in pairs:
+                edits.apply(container, redo)
+                done += 1
+        except BaseException:
+            # Only a key of a user's own type, or a lack of memory, can stop an edit.
+            self.revert(changes[:done])
+            raise
+        self.plain = self.plain and plain and all(map(_keeps_plain, pairs))
         return changes
 
     def revert(self, changes: list[Change]) -> None:
         """Take back changes, the last first."""
-        for path, undo, _ in reversed(changes):
+        for path, undo, _, _ in reversed(changes):
             edits.apply(self._container(path), undo)
 
     def redo(self, changes: list[Change]) -> None:
         """Do changes again that were taken back."""
-        for path, _, redo in changes:
+        for path, _, redo, _ in changes:
             edits.apply(self._container(path), redo)
 
     def _container(self, path: Path) -> Any:
@@ -158,13 +190,6 @@ class Tree:
         for key in path:
             value = value[key]
         return value
-
-    def _check(self, command: Command) -> None:
-        """Refuse what cannot be stored: a tree that would be too deep."""
-        room = MAX_DEPTH - len(command.index) - 1
-        for value in (*command.args, *command.kwargs.values()):
-            if too_deep(value, room):
-                raise ValueError(f"the value would lie deeper than {MAX_DEPTH} levels")
 
     def _resolve(self, index: Path) -> Path:
         """The path of real keys: no negative index and no slice in it."""
@@ -178,15 +203,13 @@ class Tree:
         places: range | None = None
         for key in index:
             kind = type(value)
-            if kind is list and (isinstance(key, int | slice)):
+            if kind is list or kind is tuple:
                 among = range(len(value)) if places is None else places
-                found = among[key]
-                if isinstance(found, range):
+                found: Any = among[key]
+                if type(found) is range:
                     places = found
                     continue
                 key = found
-            elif kind is not dict:
-                raise TypeError(f"{kind.__name__!r} object cannot be changed")
             places = None
             path.append(key)
             value = value[key]
@@ -194,15 +217,17 @@ class Tree:
             raise TypeError("a slice is a copy: a change of it would be lost")
         return tuple(path)
 
-    def _missing(self, error: Exception, index: Path) -> PyzdbError:
-        """The error of a walk, with the path as far as the key that failed."""
-        value: Any = self.root
-        for place, key in enumerate(index):
-            try:
-                value = value[key]
-            except Exception:
-                return query_error(error, index[: place + 1])
-        return query_error(error, index)
+
+def _refuse_slices(command: Command) -> None:
+    values = command.args[1:] if command.func in _TAKES_SLICE else command.args
+    if any(type(value) is slice for value in values):
+        raise TypeError("a slice cannot be stored")
+
+
+def _keeps_plain(pair: Pair) -> bool:
+    """False for a new key that no plain JSON object has."""
+    _, redo = pair
+    return redo[0] != "add" or (type(redo[1]) is str and redo[1] != TAG)
 
 
 def _path(command: Command) -> Path:
