@@ -309,28 +309,37 @@ class Result:
     __hash__ = object.__hash__
 
 
+_ONE_BLOCK = (
+    "a batch has one `with` block, which collects its commands, and they are sent at the end of "
+    "it; begin another one with db.batch()"
+)
+
+
 class Batch(Proxy):
     """The tree within `with db.batch() as batch:`; every command gives a `Result`."""
 
-    __slots__ = ("_commands", "_ended", "_results", "_target")
+    __slots__ = ("_commands", "_is_open", "_results", "_target")
 
     def __init__(self, target: Service) -> None:
         super().__init__(self)
         self._target = target
         self._commands: list[Command] = []
         self._results: list[Result] = []
-        self._ended = False
+        self._is_open: bool | None = None
 
     def query(self, command: Command) -> Result:
         """Collect a command."""
-        if self._ended:
-            raise RuntimeError("this batch has ended; begin another one with db.batch()")
+        if not self._is_open:
+            raise RuntimeError(_ONE_BLOCK)
         result = Result()
         self._commands.append(command)
         self._results.append(result)
         return result
 
     def __enter__(self) -> Batch:
+        if self._is_open is not None:
+            raise RuntimeError(_ONE_BLOCK)
+        self._is_open = True
         return self
 
     def __exit__(
@@ -339,7 +348,7 @@ class Batch(Proxy):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended = True
+        self._is_open = False
         if error is None and self._commands:
             values = self._target.batch(tuple(self._commands))
             for result, value in zip(self._results, values, strict=True):

@@ -72,7 +72,7 @@ class Follower:
             self._follow()
             identity = self._disk.identity(self._filename)
             if self._part is None:
-                unseen = identity != self._snapshot or self._has_journal()
+                unseen = identity not in (None, self._snapshot) or self._has_journal()
             else:
                 unseen = identity not in (None, self._snapshot) and self._is_ahead()
             if unseen:

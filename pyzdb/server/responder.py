@@ -64,6 +64,7 @@ class Responder:
                         return
                     elif fd == saving:
                         self._database.end_save()
+                        saving = None  # the next save may get the same number
                 answers = []
                 for socket in ready:
                     answer = self._take(socket)
