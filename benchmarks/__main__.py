@@ -69,16 +69,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             report = read_json(given.source)
             _show(report, report.results)
+        if given.json is not None:
+            write_json(report, given.json)
+        if given.plot is not None:
+            given.plot.write_text(svg(report), encoding="utf-8")
     except (OSError, ValueError) as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         print("benchmarks: interrupted", file=sys.stderr)
         return INTERRUPTED
-    if given.json is not None:
-        write_json(report, given.json)
-    if given.plot is not None:
-        given.plot.write_text(svg(report), encoding="utf-8")
     return FAILED if report.failed else 0
 
 
@@ -135,8 +135,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--quick", action="store_true", help="a few operations each, to see that everything works"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all figures to a file")
-    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw them, as SVG")
+    parser.add_argument("--json", type=_new, metavar="FILE", help="write all figures to a file")
+    parser.add_argument("--plot", type=_new, metavar="FILE", help="draw them, as SVG")
     parser.add_argument(
         "--from",
         dest="source",
@@ -147,11 +147,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _new(text: str) -> Path:
+    """The path of a file to write, found wrong before the run and not after it."""
+    path = Path(text)
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
+
+
 def _rounds(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)  # the sign of a wrong argument to argparse
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of at least 1")
+    return int(text)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ from benchmarks.measuring import Result
 from benchmarks.report import Report, heading, is_ours, number
 
 WIDTH = 1080
-COLUMNS = 2
 MARGIN = 24
 GUTTER = 40
 LABEL = 190
@@ -25,7 +24,9 @@ BAR = 12
 GAP = 20
 """Pixels between two benchmarks."""
 TOP = 78
-"""Pixels of the heading."""
+"""Pixels of the heading of the picture."""
+HEAD = 34
+"""Pixels of the heading of a benchmark: its title, and its unit below."""
 
 INK, FAINT, OURS, OTHERS, GOOD, BAD = (
     "#1f2328",
@@ -46,7 +47,7 @@ def svg(report: Report) -> str:
     shown = [result for result in report.results if result.figures]
     columns = _columns(shown)
     height = TOP + max((sum(map(_height, column)) for column in columns), default=0)
-    column_width = (WIDTH - 2 * MARGIN - (COLUMNS - 1) * GUTTER) // COLUMNS
+    column_width = (WIDTH - 2 * MARGIN - GUTTER) // 2
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"'
         f' width="{WIDTH}" height="{height}" role="img">',
@@ -79,20 +80,18 @@ def _heading(report: Report) -> Iterator[str]:
         x += width + 6 + 7 * len(text) + 16
 
 
-def _columns(results: list[Result]) -> list[list[Result]]:
-    """Share the benchmarks out, in order, so that the columns are about equally high."""
-    share = sum(map(_height, results)) / COLUMNS
-    columns: list[list[Result]] = [[] for _ in range(COLUMNS)]
-    above = 0
-    for result in results:
-        middle = above + _height(result) / 2
-        columns[min(COLUMNS - 1, int(middle / share))].append(result)
-        above += _height(result)
-    return columns
+def _columns(results: list[Result]) -> tuple[list[Result], list[Result]]:
+    """Cut the row of benchmarks in two columns that are about equally high."""
+
+    def higher(cut: int) -> int:
+        return max(sum(map(_height, results[:cut])), sum(map(_height, results[cut:])))
+
+    cut = min(range(len(results) + 1), key=higher)
+    return results[:cut], results[cut:]
 
 
 def _height(result: Result) -> int:
-    return LINE + LINE * len(result.labels) + GAP
+    return HEAD + LINE * len(result.labels) + GAP
 
 
 def _benchmark(result: Result, x: int, y: int, width: int) -> Iterator[str]:
@@ -103,9 +102,9 @@ def _benchmark(result: Result, x: int, y: int, width: int) -> Iterator[str]:
     known = [value for value in (*medians.values(), *(b for _, b in bounds)) if value is not None]
     start = x + LABEL
     scale = (width - LABEL - FIGURE) / (max(known) or 1)
-    yield _text(x + width, y + 12, f"{result.unit.name}, {better} is better", "faint end")
-    for place, (label, median) in enumerate(medians.items(), 1):
-        top = y + LINE * place
+    yield _text(x, y + 27, f"{result.unit.name}, {better} is better", "faint")
+    for place, (label, median) in enumerate(medians.items()):
+        top = y + HEAD + LINE * place
         yield _text(start - 8, top + 10, label, "end")
         if median is None:
             yield _text(

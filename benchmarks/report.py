@@ -75,7 +75,7 @@ def heading(report: Report) -> Iterator[str]:
         f"pyzdb {machine.pyzdb}, Python {machine.python}, {machine.system},"
         f" {machine.cores} cores, {machine.date}"
     )
-    yield f"files on {machine.file_system}; medians of {report.rounds} rounds, lowest and highest"
+    yield f"files on {machine.file_system}; medians of {report.rounds} rounds"
     if machine.file_system in MEMORY:
         yield (
             f"WARNING: {machine.file_system} is no disk, so a sync costs nothing here:"
@@ -96,7 +96,7 @@ def block(result: Result) -> Iterator[str]:
         figure = result.median(label)
         if figure is not None:
             low, high = min(result.figures[label]), max(result.figures[label])
-            line = f"  {label:{width}}  {number(figure):>10}   {number(low)} to {number(high)}"
+            line = f"  {label:{width}}  {number(figure):>10}   ({number(low)} to {number(high)})"
             if is_ours(label):
                 ours = figure
             elif ours is not None:
