@@ -1,0 +1,67 @@
+"""One process at a time holds a database, and goes on holding it however it forks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+from pathlib import Path
+
+import pytest
+
+from pyzdb.errors import FileInUse, StorageError
+from pyzdb.storage.holder import Holder
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "db.pkl")
+
+
+def test_a_second_holder_is_refused_and_told_the_first(path: str) -> None:
+    holder = Holder(path)
+    with pytest.raises(FileInUse, match=rf"{path} is in use by pid {os.getpid()} on \S+"):
+        Holder(path)
+    holder.release()
+    Holder(path).release()
+
+
+def test_the_lock_file_stays_and_is_private(path: str) -> None:
+    Holder(path).release()
+    lock = Path(f"{path}.lock")
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    inode = lock.stat().st_ino
+    Holder(path).release()
+    assert lock.stat().st_ino == inode
+
+
+def test_what_an_older_holder_said_does_not_matter(path: str) -> None:
+    Path(f"{path}.lock").write_bytes(b"pid 1 on \xff a machine with a rather long name" * 10)
+    holder = Holder(path)
+    assert Path(f"{path}.lock").read_text().startswith(f"pid {os.getpid()} on ")
+    holder.release()
+
+
+def test_a_killed_holder_holds_nothing(path: str) -> None:
+    held, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        holder = Holder(path)
+        os.write(tell, b"held")
+        signal.pause()
+        holder.release()
+        os._exit(0)
+    os.close(tell)
+    assert os.read(held, 4) == b"held"
+    os.close(held)
+    with pytest.raises(FileInUse, match=f"pid {pid} "):
+        Holder(path)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    Holder(path).release()
+
+
+def test_a_lock_that_cannot_be_opened_is_an_error_with_its_reason(path: str) -> None:
+    os.mkdir(f"{path}.lock")
+    with pytest.raises(StorageError, match=r"db\.pkl\.lock cannot be opened: Is a directory"):
+        Holder(path)
