@@ -2,6 +2,7 @@
 
 tests:
   kills      kill the server again and again while clients write
+  relay      lose requests and replies on the way, and kill the server too
 
 `python -m torture NAME --help` tells the options of a test; `--short` runs it in its short form.
 A test ends with one line of figures and exits with 0 when the database kept its promises, with 1
@@ -17,7 +18,7 @@ import sys
 
 from pyzdb.cli import Arguments, parser_of
 
-TESTS = ("kills",)
+TESTS = ("kills", "relay")
 
 
 def main(arguments: Arguments = None) -> int:

@@ -1,7 +1,7 @@
 """What stands between clients and a server, and may do harm there.
 
 It works on whole messages: what a client sent to one address goes on to another, and the answer
-goes back, unless a subclass decides otherwise. Three of them do what a faulty server would do; a
+goes back, unless a subclass decides otherwise. Four of them do what a faulty server would do; a
 test that does not notice them is wrong.
 """
 
@@ -32,6 +32,9 @@ RECONNECT = 20
 
 FAULT_RATE = 0.05
 """The share of messages that a planted fault does harm to."""
+
+TWIN = "-twin"
+"""What is added to the id of a client to make another client of it."""
 
 
 class Middle:
@@ -146,19 +149,35 @@ class LostWrites(Middle):
 class DoubleWrites(Middle):
     """Passes some writes on a second time, as if another client had sent the same."""
 
-    TWIN: ClassVar[str] = "-twin"
     NOBODY: ClassVar[Sender] = (b"nobody", b"")
 
     def request(self, sender: Sender, message: bytes) -> None:
         self.to_server(sender, message)
         request = decode_request(message)
         if _gives_nothing(request) and self.random.random() < FAULT_RATE:
-            twin = replace(request, client=request.client + self.TWIN)
+            twin = replace(request, client=request.client + TWIN)
             self.to_server(self.NOBODY, encode_request(twin))
 
     def answer(self, sender: Sender, message: bytes) -> None:
         if sender != self.NOBODY:
             self.to_client(sender, message)
+
+
+class SecondRuns(Middle):
+    """Has some repeats done again, as if they came from a client that was never heard before."""
+
+    def __init__(self, target: str, seed: int = 0) -> None:
+        super().__init__(target, seed)
+        self._seen: set[tuple[str, int]] = set()
+
+    def request(self, sender: Sender, message: bytes) -> None:
+        request = decode_request(message)
+        once = (request.client, request.number)
+        if once in self._seen and self.random.random() < FAULT_RATE:
+            message = encode_request(replace(request, client=request.client + TWIN))
+        elif request.number:
+            self._seen.add(once)
+        self.to_server(sender, message)
 
 
 def _gives_nothing(request: Request) -> bool:
@@ -170,6 +189,7 @@ FAULTS: dict[str, type[Middle]] = {
     "stale-read": StaleReads,
     "lost-write": LostWrites,
     "double-write": DoubleWrites,
+    "second-run": SecondRuns,
 }
 """The faults that can be planted, by name."""
 

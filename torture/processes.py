@@ -51,13 +51,15 @@ class ServerEnded(Exception):
 class Server:
     """A server of the database file ``folder/db.pkl`` on free ports of this machine.
 
-    ``options`` are added to its command line. Leaving the block kills it.
+    ``options`` are added to its command line; ``kills`` counts how often it was killed. Leaving the
+    block kills it.
     """
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.write_uri, self.read_uri, self.back_uri, self.lock_uri = free_uris(4)
         self.filename = folder / "db.pkl"
         self.log = folder / "server.log"
+        self.kills = 0
         uris = (self.write_uri, "", self.read_uri, self.back_uri, self.lock_uri)
         self._arguments = (*options, str(self.filename), *uris)
         self._process: ForkServerProcess | None = None
@@ -107,6 +109,7 @@ class Server:
         assert self._process is not None
         self._process.kill()
         self._end(-signal.SIGKILL)
+        self.kills += 1
 
     def restart(self) -> None:
         """Kill the process and start another one, and return when that has answered."""
