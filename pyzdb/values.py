@@ -318,15 +318,16 @@ def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
     return True
 
 
-def to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
+def to_wire(value: Any, path: Path = (), room: int = MAX_DEPTH) -> tuple[Any, bool]:
     """Turn a value into what JSON carries: ``(wire, tagged)``.
 
     A plain value comes back as the same object, ``tagged`` False. Raises EncodingError with the
     path to the bad part, which starts with ``path``.
     """
-    if is_plain(value):
+    if is_plain(value, room):
         return value, False
-    return _tagged(value, tuple(path), ())
+    tagging = _Tagging(path, room)
+    return tagging.wire(value), tagging.tagged
 
 
 def argument_to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
@@ -340,133 +341,136 @@ def argument_to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
     return to_wire(value, path)
 
 
-def _tagged(value: Any, path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
-    """The same for a part: ``path`` leads to it, ``above`` are the ids of what it lies in."""
-    kind = type(value)
-    if kind is str:
-        if not value.isascii():
-            _check_text(value, path)
-        return value, False
-    if kind is int:
-        if -BIG_INT < value < BIG_INT:
-            return value, False
-        return {TAG: "int", "hex": hex(value)}, True
-    if kind is float:
-        return (value, False) if isfinite(value) else ({TAG: "float", "value": str(value)}, True)
-    if kind in _LEAVES:
-        return value, False
-    if kind is dict:
-        return _dict_to_wire(value, path, _inside(value, path, above))
-    if kind is list or kind in _SEQUENCES:
-        return _sequence_to_wire(value, path, _inside(value, path, above))
-    if kind is Custom:
-        return _custom_to_wire(value, path, _inside(value, path, above))
-    if kind in _registered:
-        own, to_json = _registered[kind]
-        return {
-            TAG: own,
-            "data": _tagged(to_json(value), path, _inside(value, path, above))[0],
-        }, True
-    for base in kind.__mro__:
-        if base in _SCALARS:
-            name, fields = _SCALARS[base]
-            if base is File:
-                _check_text(value.filename, path)
-                _check_text(value.location or "", path)
-            return {TAG: name, **fields(value)}, True
-    return _tagged(_base(value, path), path, above)
+class _Tagging:
+    """Turns one value into what JSON carries. ``tagged`` says whether a tag was needed; an error
+    ends it."""
 
+    __slots__ = ("above", "path", "room", "tagged")
 
-def _inside(value: Any, path: Path, above: tuple[int, ...]) -> tuple[int, ...]:
-    """``above`` for what lies in ``value``."""
-    if id(value) in above:
-        raise EncodingError(f"{path_text(path)} holds itself: a cycle cannot be stored", path)
-    if len(above) >= MAX_DEPTH:
-        raise EncodingError(f"{path_text(path)} is nested deeper than {MAX_DEPTH} levels", path)
-    return (*above, id(value))
+    def __init__(self, path: Path, room: int) -> None:
+        self.path = list(path)
+        self.above: list[int] = []
+        self.room = room
+        self.tagged = False
 
+    def wire(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            if not value.isascii():
+                self._check_text(value)
+            return value
+        if kind is int:
+            if -BIG_INT < value < BIG_INT:
+                return value
+            return self._tag("int", {"hex": hex(value)})
+        if kind is float:
+            return value if isfinite(value) else self._tag("float", {"value": str(value)})
+        if kind in _LEAVES:
+            return value
+        if kind is list or kind is dict or kind in _SEQUENCES:
+            return self._container(value, kind)
+        if kind is Custom or kind in _registered:
+            return self._custom(value, kind)
+        for base in kind.__mro__:
+            if base in _SCALARS:
+                name, fields = _SCALARS[base]
+                if base is File:
+                    self._check_text(value.filename)
+                    self._check_text(value.location or "")
+                return self._tag(name, fields(value))
+        return self.wire(self._base(value))
 
-def _sequence_to_wire(value: Any, path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
-    kind = type(value)
-    tagged = kind is not list
-    items = []
-    for place, child in enumerate(value):
-        wire, child_tagged = _tagged(child, (*path, place), above)
-        tagged = tagged or child_tagged
-        items.append(wire)
-    if kind is list:
-        return items, tagged
-    if kind is not tuple:
-        for wire in items:
-            _check_hashable(wire, path)
-    return {TAG: _SEQUENCES[kind], "items": items}, True
+    def _tag(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+        self.tagged = True
+        return {TAG: name, **fields}
 
+    def _enter(self, value: Any) -> None:
+        if id(value) in self.above:
+            raise self._error(" holds itself: a cycle cannot be stored")
+        if len(self.above) >= self.room:
+            raise self._error(f" is nested deeper than {MAX_DEPTH} levels")
+        self.above.append(id(value))
 
-def _dict_to_wire(value: dict[Any, Any], path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
-    if TAG not in value and all(type(key) is str for key in value):
-        tagged = False
-        fields = {}
+    def _container(self, value: Any, kind: type[Any]) -> Any:
+        self._enter(value)
+        wire = self._dict(value) if kind is dict else self._sequence(value, kind)
+        self.above.pop()
+        return wire
+
+    def _sequence(self, value: Any, kind: type[Any]) -> Any:
+        items = []
+        self.path.append(None)
+        for place, child in enumerate(value):
+            self.path[-1] = place
+            items.append(self.wire(child))
+        self.path.pop()
+        if kind is list:
+            return items
+        if kind is not tuple:
+            for item in items:
+                self._check_hashable(item)
+        return self._tag(_SEQUENCES[kind], {"items": items})
+
+    def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+        plain = TAG not in value and all(type(key) is str for key in value)
+        pairs = []
+        self.path.append(None)
         for key, child in value.items():
-            place = (*path, key)
-            if not key.isascii():
-                _check_text(key, place)
-            fields[key], child_tagged = _tagged(child, place, above)
-            tagged = tagged or child_tagged
-        return fields, tagged
-    pairs = []
-    for key, child in value.items():
-        place = (*path, key)
-        key_wire, _ = _tagged(key, place, above)
-        _check_hashable(key_wire, place)
-        pairs.append([key_wire, _tagged(child, place, above)[0]])
-    return {TAG: "dict", "items": pairs}, True
+            self.path[-1] = key
+            key_wire = self.wire(key)
+            if not plain:
+                self._check_hashable(key_wire)
+            pairs.append((key_wire, self.wire(child)))
+        self.path.pop()
+        return dict(pairs) if plain else self._tag("dict", {"items": pairs})
 
+    def _custom(self, value: Any, kind: type[Any]) -> dict[str, Any]:
+        self._enter(value)
+        if kind is Custom:
+            name, fields = value.name, self._dict(value.fields)
+            if TAG in fields:
+                raise self._error(f": the fields of {name!r} need other names")
+            self._check_text(name)
+        else:
+            name, to_json = _registered[kind]
+            fields = {"data": self.wire(to_json(value))}
+        self.above.pop()
+        return self._tag(name, fields)
 
-def _custom_to_wire(value: Custom, path: Path, above: tuple[int, ...]) -> tuple[Any, bool]:
-    fields, _ = _dict_to_wire(value.fields, path, above)
-    if TAG in fields:
-        raise EncodingError(f"{path_text(path)}: the fields of {value!r} need other names", path)
-    _check_text(value.name, path)
-    return {TAG: value.name, **fields}, True
+    def _check_text(self, text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise surrogate_error(text, tuple(self.path)) from None
 
+    def _check_hashable(self, wire: Any) -> None:
+        """Refuse a key or a member of a set that would come back as what cannot be one."""
+        kind = type(wire)
+        name = wire.get(TAG) if kind is dict else None
+        if name == "tuple" or name == "frozenset":
+            for item in wire["items"]:
+                self._check_hashable(item)
+        elif kind is list or (kind is dict and name in (None, "dict", "set")):
+            raise self._error(": a key or a member of a set cannot be stored as a list")
 
-def _check_text(text: str, path: Path) -> None:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise surrogate_error(text, path) from None
-
-
-def _check_hashable(wire: Any, path: Path) -> None:
-    """Refuse a key, or a member of a set, that would come back as something that cannot be one."""
-    kind = type(wire)
-    name = wire.get(TAG) if kind is dict else None
-    if name == "tuple" or name == "frozenset":
-        for item in wire["items"]:
-            _check_hashable(item, path)
-    elif kind is list or (kind is dict and name in (None, "dict", "set")):
-        raise EncodingError(
-            f"{path_text(path)}: a key or a member of a set cannot be stored as a list or dict",
-            path,
+    def _base(self, value: Any) -> Any:
+        """The value as the built-in type that it is a kind of."""
+        if isinstance(value, Lazy):
+            return value._run()
+        for kind, exact in _EXACT.items():
+            if isinstance(value, kind):
+                return exact(value)
+        if isinstance(value, Mapping):
+            return dict(value)
+        if isinstance(value, Iterable) and not isinstance(value, io.IOBase | memoryview):
+            return list(value)
+        raise self._error(
+            f": a {type(value).__name__} cannot be stored; pyzdb.register() adds types of your own"
         )
 
-
-def _base(value: Any, path: Path) -> Any:
-    """The value as the built-in type that it is a kind of; EncodingError if it is of none."""
-    if isinstance(value, Lazy):
-        return value._run()
-    for kind, exact in _EXACT.items():
-        if isinstance(value, kind):
-            return exact(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, Iterable) and not isinstance(value, io.IOBase | memoryview):
-        return list(value)
-    raise EncodingError(
-        f"{path_text(path)}: a {type(value).__name__} cannot be stored; "
-        "pyzdb.register() adds types of your own",
-        path,
-    )
+    def _error(self, words: str) -> EncodingError:
+        path = tuple(self.path)
+        return EncodingError(path_text(path) + words, path)
 
 
 def from_wire(wire: Any, room: int = MAX_DEPTH) -> Any:
