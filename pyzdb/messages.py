@@ -52,6 +52,7 @@ import msgspec
 
 from pyzdb.errors import EncodingError, MessageError, Path, PyzdbError, from_wire, to_wire
 from pyzdb.values import (
+    BIG_INT,
     MAX_DEPTH,
     TAG,
     argument_from_wire,
@@ -66,6 +67,10 @@ MODES = frozenset({"read", "write", "batch", "lock", "unlock", "exec", "hello", 
 CONFIGURE = "configure"
 """The mode of a record that the server itself puts into its journal: a new limit of the history
 in "args". No client may send it."""
+
+RESULT_DEPTH = MAX_DEPTH + 4
+"""Levels of a result or of the path of an error: what is stored may be as deep as the limit, and
+lies in arrays more there, as in the pairs of an items() in a batch."""
 
 TEXT_SHOWN = 80
 """Characters of a bad message that an error repeats."""
@@ -236,7 +241,7 @@ def _to_tags(command: Command) -> tuple[Command, bool]:
     """The command as JSON carries it, the same object if nothing in it needs a tag."""
     index = command.index
     for value in index:
-        if type(value) is not str and type(value) is not int:
+        if type(value) is not str and not (type(value) is int and -BIG_INT < value < BIG_INT):
             break
     else:
         if not command.args and not command.kwargs:
@@ -287,7 +292,9 @@ def encode_reply(reply: Reply, version: int = 2) -> bytes:
         if reply.error is None:
             if reply.wait is not None:
                 return _encode(_WireReply(wait=reply.wait, ticket=reply.ticket))
-            wire, tagged = (reply.value, False) if reply.plain else value_to_wire(reply.value)
+            wire, tagged = reply.value, False
+            if not reply.plain:
+                wire, tagged = value_to_wire(reply.value, (), RESULT_DEPTH)
             return _encode(wire if version == 1 else _WireReply(wire, tagged))
         error = reply.error
     except (UnicodeEncodeError, PyzdbError, ValueError, RecursionError) as failure:
@@ -296,7 +303,7 @@ def encode_reply(reply: Reply, version: int = 2) -> bytes:
         text = "".join(traceback.format_exception(error))
         return _encode(text.encode(errors="replace").decode())
     fields = to_wire(error)
-    path, tagged = value_to_wire([_safe(key) for key in fields["path"]])
+    path, tagged = value_to_wire([_safe(key) for key in fields["path"]], (), RESULT_DEPTH)
     message = fields["message"].encode(errors="replace").decode()
     return _encode(_WireReply(error={**fields, "message": message, "path": path}, tagged=tagged))
 
@@ -316,11 +323,10 @@ def decode_reply(data: bytes) -> Reply:
         wire = _decode_reply(data)
         if wire.error is not None:
             if wire.tagged:
-                wire.error["path"] = value_from_wire(wire.error.get("path"))
+                wire.error["path"] = value_from_wire(wire.error.get("path"), RESULT_DEPTH)
             return Reply(error=from_wire(wire.error))
         if wire.tagged:
-            # The results of a batch lie in one array more than what is stored.
-            return Reply(value_from_wire(wire.value, MAX_DEPTH + 1))
+            return Reply(value_from_wire(wire.value, RESULT_DEPTH))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, EncodingError) as error:
         raise MessageError(f"this is no reply of a pyzdb server: {error}") from None
     return Reply(wire.value, wait=wire.wait, ticket=wire.ticket)
