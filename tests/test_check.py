@@ -48,6 +48,15 @@ def test_a_whole_database_is_described(path: str, capsys: pytest.CaptureFixture[
     assert said.err == ""
 
 
+def test_the_large_files_are_counted(path: str, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(path).with_name("bigfiles")
+    folder.mkdir()
+    (folder / "one").write_bytes(bytes(1000))
+    (folder / "two").write_bytes(bytes(500))
+    assert main([path]) == OK
+    assert f"{folder}: 2 large files, 1,500 bytes" in capsys.readouterr().out
+
+
 def test_damage_is_told_with_its_file_and_offset(
     path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

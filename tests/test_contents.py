@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def path(tmp_path: Path) -> str:
         add(store, first)
         if first < 7:
             shutil.copy(part_name(path, first), tmp_path / "old")
-            store.save(lambda first=first: {"tree": list(range(1, first + RECORDS))})
+            store.save(partial(dict, tree=list(range(1, first + RECORDS))))
         if first == 7:  # a save that fails after the journal went on in a new part
             disk.at = disk.calls + 7
             with pytest.raises(SnapshotFailed, match="No space"):

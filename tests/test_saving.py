@@ -33,7 +33,10 @@ def fail(reason: str) -> None:
 
 
 def test_a_child_that_did_its_work_has_no_reason(own: int) -> None:
-    saving = Saving(lambda: os.pwrite(own, b"done", 0), own)
+    def work() -> None:
+        os.pwrite(own, b"done", 0)
+
+    saving = Saving(work, own)
     assert select.select([saving.fd], [], [], LIMIT)[0]
     assert saving.result() is None
     assert os.pread(own, 10, 0) == b"done"
@@ -41,7 +44,7 @@ def test_a_child_that_did_its_work_has_no_reason(own: int) -> None:
 
 def test_a_child_that_fails_says_why(own: int) -> None:
     assert Saving(lambda: fail("no room"), own).result() == "ValueError: no room"
-    assert Saving(lambda: fail("x" * 100_000), own).result().startswith("ValueError: xxx")
+    assert str(Saving(lambda: fail("x" * 100_000), own).result()).startswith("ValueError: xxx")
 
 
 def test_an_exit_of_the_work_is_a_failure(own: int) -> None:

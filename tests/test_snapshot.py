@@ -25,7 +25,7 @@ from pyzdb.storage.snapshot import (
 )
 from pyzdb.values import Custom, File
 
-VALUES = [
+VALUES: list[Any] = [
     None,
     True,
     -(10**5000),

@@ -64,7 +64,7 @@ def write(store: Store, *bodies: bytes) -> None:
     store.flush()
 
 
-def whole(opened: Opened) -> list[bytes]:
+def whole(opened: Opened) -> list[Any]:
     """All bodies that a store was given: those that were saved are in the tree."""
     saved = (opened.state or {"tree": []})["tree"]
     return [*saved, *(body for _, body in opened.records)]

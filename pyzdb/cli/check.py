@@ -9,7 +9,10 @@ that end in .broken beside the database; nothing is thrown away. No server may b
 
 from __future__ import annotations
 
+import os
+
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
+from pyzdb.server.service import FILES_FOLDER
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.holder import Holder
@@ -58,6 +61,11 @@ def _describe(path: str, contents: Contents) -> None:
         print(f"{stale}: saved already, will be removed")
     for part in contents.parts:
         print(f"{part.filename}: {_of_part(part)}")
+    folder = os.path.join(os.path.dirname(path), FILES_FOLDER)
+    if os.path.isdir(folder):
+        with os.scandir(folder) as entries:
+            sizes = [entry.stat(follow_symlinks=False).st_size for entry in entries]
+        print(f"{folder}: {len(sizes):,} large files, {sum(sizes):,} bytes")
     for error in contents.damages:
         print(error)
     for beyond in contents.beyond[1:]:

@@ -13,7 +13,6 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import gc
 import os
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -207,7 +206,6 @@ class FileStore:
         if self._running is not None:
             raise SnapshotFailed(f"{self._filename} is being saved already")
         save = self._begin_save()
-        gc.freeze()  # a collection here would copy every page that the child shares
         try:
             saving = Saving(
                 lambda: write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain),
