@@ -128,7 +128,7 @@ def test_each_key_is_checked_by_itself():
         Operation("good", "read", None, 2, 3, 1),
         Operation("bad", "read", None, 2, 3, 0),
     ]
-    assert misfits(history, lambda key: REGISTER) == {"bad": history[3]}
+    assert misfits(history, {"good": REGISTER, "bad": REGISTER}) == {"bad": history[3]}
 
 
 @pytest.mark.parametrize("model", ACTIONS)

@@ -3,6 +3,7 @@
 tests:
   kills      kill the server again and again while clients write
   relay      lose requests and replies on the way, and kill the server too
+  histories  check whole histories of what clients saw for linearizability
 
 `python -m torture NAME --help` tells the options of a test; `--short` runs it in its short form.
 A test ends with one line of figures and exits with 0 when the database kept its promises, with 1
@@ -18,7 +19,7 @@ import sys
 
 from pyzdb.cli import Arguments, parser_of
 
-TESTS = ("kills", "relay")
+TESTS = ("kills", "relay", "histories")
 
 
 def main(arguments: Arguments = None) -> int:

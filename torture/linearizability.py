@@ -17,7 +17,7 @@ are done in the order of their calls.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 
@@ -76,14 +76,12 @@ LIST = Model((), _list, "append")
 """Starts empty; "append", "pop", which returns the last item or EMPTY, and "read", a tuple."""
 
 
-def misfits(
-    history: Iterable[Operation], model_of: Callable[[Hashable], Model]
-) -> dict[Hashable, Operation]:
+def misfits(history: Iterable[Operation], models: Mapping[Any, Model]) -> dict[Hashable, Operation]:
     """Check a history: return one operation that does not fit for each key where one does not."""
     by_key: dict[Hashable, list[Operation]] = defaultdict(list)
     for operation in history:
         by_key[operation.key].append(operation)
-    found = {key: misfit(operations, model_of(key)) for key, operations in by_key.items()}
+    found = {key: misfit(operations, models[key]) for key, operations in by_key.items()}
     return {key: operation for key, operation in found.items() if operation is not None}
 
 

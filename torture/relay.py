@@ -12,8 +12,6 @@ request that is answered again gets the same bytes, also from a server that was 
 from __future__ import annotations
 
 import argparse
-import threading
-import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +20,7 @@ from pyzdb.cli import Arguments, run
 from pyzdb.client import client
 from pyzdb.errors import OutcomeUnknown, PyzdbError
 from pyzdb.messages import decode_reply, decode_request
-from torture.clients import resending_after
+from torture.clients import Worker, kill_during, resending_after
 from torture.middle import Middle, Sender, way_to
 from torture.processes import READY_LIMIT, Server, ServerEnded
 from torture.report import Count, Options, Run
@@ -35,9 +33,6 @@ RESEND = 0.02
 
 SNAPSHOT_BYTES = 200_000
 """Bytes of journal from which on the server saves: answers come from saves as well."""
-
-LOOK = 0.05
-"""Seconds between two looks at how far the clients are."""
 
 
 class Relay(Middle):
@@ -94,12 +89,11 @@ class Relay(Middle):
             )
 
 
-class Adder(threading.Thread):
+class Adder(Worker):
     """A client that appends and adds; ``totals`` are those that it was given."""
 
     def __init__(self, test: Run, name: str, uri: str, appends: int) -> None:
         super().__init__(name=name)
-        self.done = 0
         self.totals: list[int] = []
         self._test = test
         self._uri = uri
@@ -173,20 +167,7 @@ def _hurt(test: Run, server: Server, kills: int, adders: Sequence[Adder], writes
         db["total"] = 0
         for adder in adders:
             db[adder.name] = []
-        for adder in adders:
-            adder.start()
-        try:
-            moments = sorted(test.random.sample(range(writes * 9 // 10), kills), reverse=True)
-            while any(adder.is_alive() for adder in adders):
-                done = sum(adder.done for adder in adders)
-                test.progress(done, writes, f"writes, {server.kills} kills")
-                if moments and done >= moments[-1]:
-                    moments.pop()
-                    server.restart()
-                time.sleep(LOOK * test.random.random())
-        finally:
-            for adder in adders:
-                adder.join()
+        kill_during(test, server, adders, writes, kills, "writes")
         _check(test, db, adders)
         server.stop()
 
