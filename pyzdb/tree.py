@@ -31,6 +31,7 @@ from pyzdb.errors import (
     PathValueError,
     PyzdbError,
     QueryError,
+    key_text,
     path_text,
 )
 from pyzdb.messages import Command
@@ -63,9 +64,10 @@ def query_error(error: Exception, path: Path) -> PyzdbError:
     """The error of the package for what Python raised at a path."""
     if isinstance(error, PyzdbError):
         return error
-    text = str(error) or type(error).__name__
     if isinstance(error, KeyError) and error.args and not isinstance(error.args[0], str):
-        text = repr(error.args[0])
+        text = key_text(error.args[0])
+    else:
+        text = str(error) or type(error).__name__
     for kind, raised in _RAISED:
         if isinstance(error, kind):
             return raised(f"{path_text(path)}: {text}", path)
