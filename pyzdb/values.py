@@ -28,8 +28,8 @@ Rules this module keeps:
     your own      see register()                  data
     ============  ==============================  =========================================
 
-- Any other iterable but a mapping (a range, a generator, a view) becomes a list, and a
-  subclass of a type above becomes that type.
+- A subclass of a type above becomes that type, any other mapping a dict, any other iterable (a
+  range, a generator, a view) a list, and a `Lazy` what it stands for.
 """
 
 from __future__ import annotations
