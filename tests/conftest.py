@@ -1,21 +1,70 @@
-"""What every test may use: shared settings, and a database on each kind of store."""
+"""What every test may use: shared settings, and servers and clients that surely end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine import Engine, Start
 from hypothesis import settings
+from programs import Server
 
+from pyzdb.client import client
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import FileStore, MemoryStore, Store
 
 # An example may start a process or wait for a disk that others use too: only its result counts.
 settings.register_profile("pyzdb", deadline=None)
 settings.load_profile("pyzdb")
+
+SERVERS = pytest.StashKey[list[Server]]()
+"""The servers that a test has started."""
+
+
+@pytest.fixture
+def start_server(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Server]]:
+    """Start servers in the test's folder: ``start_server(*options, writer=None)``."""
+    servers = request.node.stash[SERVERS] = []
+    with ExitStack() as stack:
+
+        def start(*options: str, writer: Server | None = None) -> Server:
+            server = Server(tmp_path, *options, writer=writer)
+            servers.append(server)
+            return stack.enter_context(server)
+
+        yield start
+
+
+@pytest.fixture
+def server(start_server: Callable[..., Server]) -> Server:
+    """A server without options."""
+    return start_server()
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., Any]]:
+    """Make clients that are closed at the end: `connect(write_uri, read_uri=None)` gives a `db`."""
+    with ExitStack() as stack:
+
+        def open_one(*uris: str | None, **options: Any) -> Any:
+            db, connection = client(*uris, **options)
+            stack.enter_context(connection)
+            return db
+
+        yield open_one
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """Show what the servers of a test said when it fails."""
+    report = yield
+    if report.failed:
+        for server in item.stash.get(SERVERS, []):
+            report.sections.append((f"log of {server.log.name}", server.said()))
+    return report
 
 
 @pytest.fixture(params=["memory", "disk"])
