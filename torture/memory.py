@@ -20,6 +20,7 @@ import errno
 import itertools
 import os
 import stat
+import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -27,11 +28,20 @@ from random import Random
 from typing import BinaryIO, NamedTuple
 from unittest.mock import patch
 
+from pyzdb.database import SNAPSHOT_BYTES, Database
 from pyzdb.storage import store as stores
 from pyzdb.storage.disk import FILE_MODE, FOLDER_MODE, Disk, Identity, identity_of
+from pyzdb.storage.files import Files
+from pyzdb.storage.journal import Fsync
 from pyzdb.storage.parts import SECTOR
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import FileStore, Opened
+from torture.workload import MOST_STEPS
+
+FILENAME = "db.pkl"
+FILES = "bigfiles"
+INCOMING = "incoming"
+"""The names of the database in its folder, of its large files, and of those that it may take."""
 
 _numbers = itertools.count(1)
 
@@ -349,3 +359,24 @@ class _InLine:
 
     def kill(self) -> None:
         pass
+
+
+def database_on(
+    disk: MemoryDisk,
+    folder: Path,
+    fsync: Fsync = "always",
+    clock: Callable[[], float] = time.time,
+    history_limit: int = MOST_STEPS,
+    snapshot_bytes: int = SNAPSHOT_BYTES,
+) -> Database:
+    """The database on a disk in memory, as a server has it. The ``folder`` is a real one, in which
+    nothing is written."""
+    return Database(
+        OneProcessStore(folder / FILENAME, fsync, disk),
+        history_limit=history_limit,
+        snapshot_bytes=snapshot_bytes,
+        files=Files(disk, str(folder / FILES), [str(folder / INCOMING)]),
+        exec=True,
+        clock=clock,
+        monotonic=clock,
+    )

@@ -24,12 +24,11 @@ from pyzdb.errors import PyzdbError
 from pyzdb.messages import Request, encode_request
 from pyzdb.server.responder import IDLE
 from pyzdb.storage import journal as journals
-from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from torture.ledger import Ledger, lost_file
-from torture.memory import MemoryDisk, OneProcessStore
+from torture.memory import INCOMING, MemoryDisk, database_on
 from torture.report import Count, Options, Run
-from torture.workload import MOST_STEPS, Workload
+from torture.workload import Workload
 
 IMAGES_A_STEP = 3
 """Disks that are made after a step that left something unsynced."""
@@ -93,8 +92,6 @@ class Life:
         self._test = test
         self._fsync = fsync
         self._disk = disk
-        self._filename = str(test.folder / "db.pkl")
-        self._incoming = str(test.folder / "incoming")
         self._clock = Clock()
         self._ledger = Ledger()
         self._told: list[tuple[float, int]] = []
@@ -107,7 +104,7 @@ class Life:
             new.open()
             self._ledger.note(new)
             new.close()
-            workload = Workload(random, new, self._disk, self._incoming)
+            workload = Workload(random, new, self._disk, str(self._test.folder / INCOMING))
             self._start(workload, self._disk)
             for _ in range(ROUNDS):
                 if self.images >= self._most:
@@ -116,15 +113,8 @@ class Life:
             workload.database.close()
 
     def _database(self, disk: MemoryDisk) -> Database:
-        return Database(
-            OneProcessStore(self._filename, self._fsync, disk),
-            history_limit=MOST_STEPS,
-            snapshot_bytes=SNAPSHOT_BYTES,
-            files=Files(disk, str(self._test.folder / "bigfiles"), [self._incoming]),
-            exec=True,
-            clock=self._clock,
-            monotonic=self._clock,
-        )
+        folder = self._test.folder
+        return database_on(disk, folder, self._fsync, self._clock, snapshot_bytes=SNAPSHOT_BYTES)
 
     def _round(self, workload: Workload) -> None:
         """What a server does in one round."""
@@ -238,7 +228,6 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
 
 def _test(given: argparse.Namespace) -> int:
     with Run("power", given.seed) as test:
-        (test.folder / "incoming").mkdir()
         images = {"always": 0, "everysec": 0}
         lives = 0
         while (done := sum(images.values())) < given.images:

@@ -27,7 +27,8 @@ KEYS = ("a", "b", "c", "d", "with a space", "ключ")
 CLIENTS = 3
 
 MOST_STEPS = 20
-"""Steps that the databases of the tests keep in their history: few, as every look compares them."""
+"""Steps that the databases of the tests keep in their history: few, as every look compares them
+all."""
 
 LONGEST_LIST = 12
 """Items from which on a list is cut before anything else is done to it."""
