@@ -62,7 +62,10 @@ class Engine:
         """The reply to a request of version 2, whatever it says."""
         if mode in ("read", "write"):
             fields.setdefault("index", ())
-        answer = self.send(Request(mode, 2, **fields), on_lock_socket)
+        return self.reply(Request(mode, 2, **fields), on_lock_socket)
+
+    def reply(self, request: Request, on_lock_socket: bool = False) -> Reply:
+        answer = self.send(request, on_lock_socket)
         assert isinstance(answer, bytes)
         return decode_reply(answer)
 

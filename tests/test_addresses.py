@@ -1,0 +1,83 @@
+"""Addresses: how each side writes one, and which are this machine's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from pyzdb.addresses import is_loopback, split, to_bind, to_connect
+
+
+@pytest.mark.parametrize(
+    ("uri", "parts"),
+    [
+        ("tcp://localhost:5559", ("tcp", "localhost", "5559")),
+        ("tcp://*:5559", ("tcp", "*", "5559")),
+        ("tcp://[::1]:5559", ("tcp", "[::1]", "5559")),
+        ("ipc:///run/db:1", ("ipc", "/run/db:1", "")),
+        ("inproc://requests", ("inproc", "requests", "")),
+    ],
+)
+def test_an_address_has_three_parts(uri: str, parts: tuple[str, str, str]) -> None:
+    assert split(uri) == parts
+
+
+@pytest.mark.parametrize(
+    ("uri", "bound"),
+    [
+        ("tcp://localhost:5559", "tcp://127.0.0.1:5559"),
+        ("tcp://*:5559", "tcp://*:5559"),
+        ("tcp://192.0.2.7:5559", "tcp://192.0.2.7:5559"),
+        ("ipc:///run/localhost", "ipc:///run/localhost"),
+    ],
+)
+def test_a_server_binds_to_no_name(uri: str, bound: str) -> None:
+    assert to_bind(uri) == bound
+
+
+@pytest.mark.parametrize(
+    ("uri", "connected"),
+    [
+        ("tcp://*:5559", "tcp://127.0.0.1:5559"),
+        ("tcp://0.0.0.0:5559", "tcp://127.0.0.1:5559"),
+        ("tcp://[::]:5559", "tcp://127.0.0.1:5559"),
+        ("tcp://localhost:5559", "tcp://127.0.0.1:5559"),
+        ("tcp://127.0.0.2:5559", "tcp://127.0.0.2:5559"),
+        ("tcp://[::1]:5559", "tcp://[::1]:5559"),
+        ("tcp://db.example:5559", "tcp://db.example:5559"),
+        ("ipc:///run/db", "ipc:///run/db"),
+    ],
+)
+def test_a_client_connects_to_a_place(uri: str, connected: str) -> None:
+    assert to_connect(uri) == connected
+
+
+@pytest.mark.parametrize(
+    ("lock_uri", "reached", "connected"),
+    [
+        ("tcp://localhost:5558", "tcp://db.example:5559", "tcp://db.example:5558"),
+        ("tcp://127.0.0.1:5558", "tcp://192.0.2.7:5559", "tcp://192.0.2.7:5558"),
+        ("tcp://*:5558", "tcp://[2001:db8::7]:5559", "tcp://[2001:db8::7]:5558"),
+        ("tcp://localhost:5558", "tcp://localhost:5559", "tcp://127.0.0.1:5558"),
+        ("tcp://locks.example:5558", "tcp://db.example:5559", "tcp://locks.example:5558"),
+        ("tcp://localhost:5558", "ipc:///run/db", "tcp://127.0.0.1:5558"),
+        ("ipc:///run/lock", "tcp://db.example:5559", "ipc:///run/lock"),
+    ],
+)
+def test_here_is_where_the_server_was_reached(lock_uri: str, reached: str, connected: str) -> None:
+    assert to_connect(lock_uri, near=reached) == connected
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["tcp://localhost:1", "tcp://127.0.0.1:1", "tcp://127.9.9.9:1", "tcp://[::1]:1", "ipc://a"],
+)
+def test_what_nobody_else_reaches(uri: str) -> None:
+    assert is_loopback(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    ["tcp://*:1", "tcp://0.0.0.0:1", "tcp://[::]:1", "tcp://192.0.2.7:1", "tcp://db.example:1"],
+)
+def test_what_others_reach_or_may_reach(uri: str) -> None:
+    assert not is_loopback(uri)
