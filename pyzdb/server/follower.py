@@ -119,7 +119,8 @@ class Follower:
     def _go_on(self, part: Part) -> bool:
         """Go to the part after one that has no more records; False when there is none yet."""
         path = part_name(self._filename, part.sequence + 1)
-        if not self._disk.exists(path):
+        # As long as a part has no records, the next record is its own first one.
+        if path == part.filename or not self._disk.exists(path):
             return False
         fd = self._disk.open(path)
         try:
