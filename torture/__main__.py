@@ -3,6 +3,7 @@
 tests:
   kills      kill the server again and again while clients write
   relay      lose requests and replies on the way, and kill the server too
+  locks      kill and stop the holders of the lock
   histories  check whole histories of what clients saw for linearizability
 
 `python -m torture NAME --help` tells the options of a test; `--short` runs it in its short form.
@@ -19,7 +20,7 @@ import sys
 
 from pyzdb.cli import Arguments, parser_of
 
-TESTS = ("kills", "relay", "histories")
+TESTS = ("kills", "relay", "locks", "histories")
 
 
 def main(arguments: Arguments = None) -> int:

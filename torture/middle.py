@@ -1,8 +1,8 @@
 """What stands between clients and a server, and may do harm there.
 
 It works on whole messages: what a client sent to one address goes on to another, and the answer
-goes back, unless a subclass decides otherwise. Four of them do what a faulty server would do; a
-test that does not notice them is wrong.
+goes back, unless a subclass decides otherwise. The subclasses here do what a faulty server would
+do; a test that does not notice them is wrong.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from typing import ClassVar, Self
 import zmq
 from msgspec.structs import replace
 
-from pyzdb.messages import Reply, Request, decode_request, encode_reply, encode_request
+from pyzdb.messages import (
+    Reply,
+    Request,
+    decode_reply,
+    decode_request,
+    encode_reply,
+    encode_request,
+)
 from torture.processes import free_uris
 
 Sender = tuple[bytes, ...]
@@ -180,6 +187,30 @@ class SecondRuns(Middle):
         self.to_server(sender, message)
 
 
+class LateWrites(Middle):
+    """Has messages under a lock that was lost done as if they were under none.
+
+    Holders of the lock are told to send here as well.
+    """
+
+    def __init__(self, target: str, seed: int = 0) -> None:
+        super().__init__(target, seed)
+        self._newest: int | None = None
+
+    def request(self, sender: Sender, message: bytes) -> None:
+        request = decode_request(message)
+        if request.token != self._newest:
+            message = encode_request(replace(request, token=None))
+        self.to_server(sender, message)
+
+    def answer(self, sender: Sender, message: bytes) -> None:
+        value = decode_reply(message).value
+        if isinstance(value, dict) and "token" in value:
+            self._newest = value["token"]
+            message = encode_reply(Reply({**value, "uri": self.uri}))
+        self.to_client(sender, message)
+
+
 def _gives_nothing(request: Request) -> bool:
     """Tell whether a request is a write that is answered with None."""
     return request.func in ("__setitem__", "__iadd__", "append")
@@ -190,6 +221,7 @@ FAULTS: dict[str, type[Middle]] = {
     "lost-write": LostWrites,
     "double-write": DoubleWrites,
     "second-run": SecondRuns,
+    "late-write": LateWrites,
 }
 """The faults that can be planted, by name."""
 

@@ -40,8 +40,8 @@ PROBE = b'{"mode": "read", "index": [], "func": "__len__", "args": [], "kwargs":
 LOG_SHOWN = 500
 """Characters of the log that are told when a server ends by itself."""
 
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload([__name__])
+forks = multiprocessing.get_context("forkserver")
+forks.set_forkserver_preload([__name__])
 
 
 class ServerEnded(Exception):
@@ -78,7 +78,7 @@ class Server:
 
     def start(self) -> None:
         """Start the process and return at once."""
-        self._process = _forks.Process(target=_serve, args=(str(self.log), self._arguments))
+        self._process = forks.Process(target=_serve, args=(str(self.log), self._arguments))
         self._process.start()
 
     def wait_until_ready(self) -> float:
