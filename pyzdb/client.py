@@ -37,6 +37,7 @@ from pyzdb.errors import (
     OutcomeUnknown,
     ServerTimeout,
 )
+from pyzdb.locks import lease_of
 from pyzdb.messages import Command, Reply, Request, decode_reply, encode_request
 from pyzdb.operations import TABLE, Kind
 from pyzdb.proxy import Root
@@ -77,7 +78,18 @@ _IDEMPOTENT = frozenset({"history", "save"})
 
 OnWait = Callable[[str, float], None]
 
-_INHERITED: list[Any] = []
+_inherited: list[Any] = []
+
+_forks = 0
+"""How many forks led to this process: asking for the process id at every query costs more."""
+
+
+def _count_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_count_fork)
 
 
 def client(
@@ -111,7 +123,7 @@ class Connection:
         self._begin()
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
+        self._forks = _forks
         self._local = threading.local()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
@@ -152,7 +164,7 @@ class Connection:
         if self._closed:
             return
         self._closed = True
-        if self._pid == os.getpid():
+        if self._forks == _forks:
             # The end of the context wakes those who wait; then each session can be closed.
             ending = threading.Thread(target=self._context.term)
             ending.start()
@@ -172,7 +184,7 @@ class Connection:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._pid == os.getpid():
+        if not getattr(self, "_closed", True) and self._forks == _forks:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             self.close()
 
@@ -187,9 +199,9 @@ class Connection:
     def _session(self) -> _Session:
         if self._closed:
             raise ConnectionClosed(f"{self!r}: make another one with client()")
-        if self._pid != os.getpid():
+        if self._forks != _forks:
             # What was inherited belongs to the parent process and must not be closed here.
-            _INHERITED.append((self._context, self._local))
+            _inherited.append((self._context, self._local))
             self._begin()
         try:
             return self._local.session  # type: ignore[no-any-return]  # set below
@@ -318,6 +330,8 @@ class _Session:
     def lock(self, timeout: float | None, lease: float | None) -> None:
         if self._token is not None:
             raise LockError("this thread holds the lock already")
+        if lease is not None:
+            lease = lease_of(lease)  # JSON would carry an infinite one as none
         granted = self.do(Request("lock", 2, lease=lease), patience=timeout)
         self._lock_uri = to_connect(granted["uri"], near=self._connection.write_uri)
         self._token = granted["token"]
