@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import getpass
 import os
-import secrets
 import socket as sockets
+import sys
 import threading
 import time
 import warnings
@@ -186,7 +186,8 @@ class Connection:
     def __del__(self) -> None:
         if not getattr(self, "_closed", True) and self._forks == _forks:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
-            self.close()
+            if not sys.is_finalizing():  # then no thread can begin, and the system closes all
+                self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "open"
@@ -220,7 +221,7 @@ class _Session:
         self._context = context
         self._mutex = threading.RLock()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
-        self._id = f"{_user()}@{sockets.gethostname()}:{os.getpid()}-{secrets.token_hex(6)}"
+        self._id = f"{_user()}@{sockets.gethostname()}:{os.getpid()}-{os.urandom(6).hex()}"
         self._number = 0
         self._since: int | None = None
         self._token: int | None = None
