@@ -253,7 +253,8 @@ class _Session:
                 if not self._connection._closed:
                     raise
                 self.close()
-                raise ConnectionClosed(f"{self._connection!r} was closed meanwhile") from error
+                uri = self._connection.write_uri
+                raise ConnectionClosed(f"the connection to {uri} was closed meanwhile") from error
         if reply.error is not None:
             raise reply.error
         return reply.value
