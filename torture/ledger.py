@@ -35,14 +35,13 @@ class Ledger:
         self.acknowledged = 0
         self._known: dict[str, Answer] = {}
 
-    def note(self, database: Database) -> None:
-        """Take note of how a database is: to be called after each request."""
+    def note(self, database: Database, started: bool = False) -> None:
+        """Take note of how a database is: to be called after each request, and when it was
+        ``started``, which may have made a record that answers nobody."""
         known = database.state()["answers"]["known"]
         if database.sequence not in self.marks:
             # Only the answer to the request that made the record is in the journal.
-            new = {
-                client: each for client, each in known.items() if self._known.get(client) != each
-            }
+            new = {} if started else dict(known.items() - self._known.items())
             before = self.marks[max(self.marks)].answers if self.marks else {}
             self.marks[database.sequence] = Mark(digest(database), before | new)
         self._known = known

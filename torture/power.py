@@ -140,7 +140,7 @@ class Life:
         disk.after_step = self._lose
         workload.database = self._database(disk)
         workload.database.open()
-        self._ledger.note(workload.database)
+        self._ledger.note(workload.database, started=True)
         self._acknowledge(workload.database)
 
     def _acknowledge(self, database: Database) -> None:
