@@ -11,11 +11,13 @@ from contextlib import ExitStack
 
 import pytest
 import zmq
-from programs import LIMIT, Server, raw_socket
+from programs import LIMIT, Server, raw_socket, wait_until
 
 from pyzdb.client import client
 
 SOCKETS = ("write", "read", "lock")
+
+TREE = {"n": 1, "s": "{0.__class__}"}
 
 
 def message(**fields: object) -> bytes:
@@ -88,10 +90,11 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     with ExitStack() as stack:
         stack.enter_context(server)
         stack.enter_context(Server(server.folder, writer=server))
-        db, connection = client(server.write_uri)
+        db, connection = client(server.write_uri, server.read_uri)
         with connection:
-            db["n"] = 1
-            db["s"] = "{0.__class__}"
+            for key, value in TREE.items():
+                db[key] = value
+            wait_until(lambda: db._run() == TREE)
         yield server
         assert "Traceback" not in server.said()
 
@@ -108,9 +111,9 @@ def _goes_on(servers: Server) -> Iterator[None]:
     yield
     db, connection = client(servers.write_uri, servers.read_uri)
     with connection:
-        assert db._run() == {"n": 1, "s": "{0.__class__}"}
+        assert db._run() == TREE
         with db.lock():
-            assert db._run() == {"n": 1, "s": "{0.__class__}"}
+            assert db._run() == TREE
 
 
 def is_error(answer: bytes) -> bool:

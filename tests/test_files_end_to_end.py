@@ -1,0 +1,115 @@
+"""Files beside the database, from clients: named by location, or sent along."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import Server
+
+from pyzdb.errors import FileRefused
+from pyzdb.values import File
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / "report.pdf"
+    path.write_bytes(b"the report")
+    return path
+
+
+@pytest.fixture
+def db(start_server: Callable[..., Server], connect: Callable[..., Any], source: Path) -> Any:
+    """A client of a server that takes files from a folder."""
+    return connect(start_server("--files-from", str(source.parent)).write_uri)
+
+
+def test_a_file_is_moved_beside_the_database_and_keeps_its_name(
+    db: Any, tmp_path: Path, source: Path
+) -> None:
+    db["report"] = File(str(source))
+    stored = db["report"]._run()
+    assert isinstance(stored, File)
+    assert stored.filename == "report.pdf"
+    assert Path(stored.location).parent == tmp_path / "bigfiles"
+    assert Path(stored.location).read_bytes() == b"the report"
+    assert not source.exists()
+
+
+def test_without_a_folder_the_error_says_how_files_are_taken(
+    server: Server, connect: Callable[..., Any], source: Path
+) -> None:
+    db = connect(server.write_uri)
+    with pytest.raises(FileRefused, match="--files-from"):
+        db["report"] = File(str(source))
+    assert db._run() == {}
+    assert source.exists()
+
+
+def test_a_file_outside_the_folder_is_refused(db: Any, tmp_path: Path, source: Path) -> None:
+    outside = tmp_path / "secret"
+    outside.write_bytes(b"secret")
+    link = source.parent / "link"
+    link.symlink_to(outside)
+    for location in (outside, link, source.parent / ".." / "secret", source.parent, Path("in")):
+        with pytest.raises(FileRefused):
+            db["report"] = File(str(location))
+    assert db._run() == {}
+    assert outside.read_bytes() == b"secret"
+
+
+def test_content_is_sent_along_without_any_folder(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    db = connect(server.write_uri)
+    db["report"] = File(content=b"\0\xff", filename="report.pdf")
+    stored = db["report"]._run()
+    assert stored.filename == "report.pdf"
+    assert Path(stored.location).read_bytes() == b"\0\xff"
+
+
+@pytest.mark.parametrize("name", ["../../escape", "/etc/passwd", "..", ".", "a/b", "x" * 1000])
+def test_no_name_leads_outside(server: Server, connect: Callable[..., Any], name: str) -> None:
+    db = connect(server.write_uri)
+    db["file"] = File(content=b"content", filename=name)
+    location = Path(db["file"]._run().location)
+    assert location.resolve().parent == (server.folder / "bigfiles").resolve()
+    assert location.read_bytes() == b"content"
+
+
+def test_undo_and_redo_keep_the_file(db: Any, source: Path) -> None:
+    db["report"] = File(str(source))
+    stored = db["report"]._run()
+    db.undo()
+    assert "report" not in db
+    db.redo()
+    assert db["report"]._run() == stored
+    del db["report"]
+    db.undo()
+    assert Path(db["report"]._run().location).read_bytes() == b"the report"
+
+
+def test_files_are_there_after_a_kill_and_after_a_save(
+    start_server: Callable[..., Server], connect: Callable[..., Any], source: Path
+) -> None:
+    server = start_server("--files-from", str(source.parent))
+    db = connect(server.write_uri)
+    db["report"] = File(str(source))
+    for end in (server.kill, server.stop):
+        end()
+        server.start()
+        assert Path(db["report"]._run().location).read_bytes() == b"the report"
+
+
+def test_a_batch_that_fails_leaves_the_file_where_it_was(db: Any, source: Path) -> None:
+    batch = db.batch()
+    batch["report"] = File(str(source))
+    batch["nothing"]["x"] = 1
+    with pytest.raises(KeyError), batch:
+        pass
+    assert db._run() == {}
+    assert source.read_bytes() == b"the report"
