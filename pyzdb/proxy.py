@@ -14,6 +14,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Protocol
@@ -61,6 +62,15 @@ def _in_place(name: str) -> Callable[..., Any]:
 
     operate.__name__ = name
     return operate
+
+
+def _conversion(name: str, kind: Callable[[Any], Any]) -> Callable[..., Any]:
+    def convert(self: Proxy) -> Any:
+        # Python insists on the kind here; a result of a batch says by this why there is none.
+        return kind(self._call(name))
+
+    convert.__name__ = name
+    return convert
 
 
 class Proxy(Lazy):
@@ -133,7 +143,7 @@ class Proxy(Lazy):
     __le__ = _operator("__le__")
     __gt__ = _operator("__gt__")
     __ge__ = _operator("__ge__")
-    __bool__ = _operator("__bool__")
+    __bool__ = _conversion("__bool__", bool)
 
     __add__ = _operator("__add__")
     __sub__ = _operator("__sub__")
@@ -155,6 +165,7 @@ class Proxy(Lazy):
     __rtruediv__ = _operator("__rtruediv__")
     __rfloordiv__ = _operator("__rfloordiv__")
     __rmod__ = _operator("__rmod__")
+    __rdivmod__ = _operator("__rdivmod__")
     __rpow__ = _operator("__rpow__")
     __rand__ = _operator("__rand__")
     __ror__ = _operator("__ror__")
@@ -180,9 +191,9 @@ class Proxy(Lazy):
     __abs__ = _operator("__abs__")
     __invert__ = _operator("__invert__")
     __round__ = _operator("__round__")
-    __int__ = _operator("__int__")
-    __float__ = _operator("__float__")
-    __index__ = _operator("__index__")
+    __int__ = _conversion("__int__", int)
+    __float__ = _conversion("__float__", float)
+    __index__ = _conversion("__index__", operator.index)
 
 
 class Method:
@@ -310,8 +321,8 @@ class Result:
 
 
 _ONE_BLOCK = (
-    "a batch has one `with` block, which collects its commands, and they are sent at the end of "
-    "it; begin another one with db.batch()"
+    "a batch collects commands in one `with` block and sends them at its end, so nothing can be "
+    "asked of it before or after; begin another one with db.batch()"
 )
 
 
