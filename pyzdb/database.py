@@ -55,7 +55,7 @@ from pyzdb.messages import (
     encode_request,
     version_of,
 )
-from pyzdb.operations import Kind, own
+from pyzdb.operations import Kind, Operation, own
 from pyzdb.proxy import Root
 from pyzdb.saves import Saves
 from pyzdb.storage.files import Files, Taken, take_all
@@ -83,6 +83,10 @@ class Asked(NamedTuple):
     request: Request
     message: bytes
     on_lock_socket: bool = False
+
+
+Found = tuple[Any, Operation | None]
+"""What is at the path of a command, and what its function does there."""
 
 
 class Recorder(Protocol):
@@ -331,13 +335,15 @@ class Database:
         if operation is None or operation.kind is Kind.READ:
             plain = tree.plain and (operation is None or operation.stored)
             return Reply(tree.read(command, value, operation), plain=plain)
-        return self._write(asked, command.func or "", (command,))
+        return self._write(asked, (command,), (value, operation))
 
     def _batch(self, asked: Asked) -> Reply:
-        return self._write(asked, "batch", asked.request.commands)
+        return self._write(asked, asked.request.commands)
 
-    def _write(self, asked: Asked, what: str, commands: tuple[Command, ...]) -> Reply:
-        """Do commands as one step and one record, all or none."""
+    def _write(
+        self, asked: Asked, commands: tuple[Command, ...], found: Found | None = None
+    ) -> Reply:
+        """Do a batch, or the one command for which this was ``found``, as one step."""
         request = asked.request
         taken: list[Taken] = []
         if request.tagged and self._files is not None:
@@ -345,16 +351,16 @@ class Database:
             if taken:
                 asked = _resolved(asked, commands)
         changing = _Changing(self, len(asked.message), plain=not request.tagged)
-        is_batch = request.mode == "batch"
         try:
-            value = changing.all(commands) if is_batch else changing.do(commands[0])
+            value = changing.do(commands[0], found) if found else changing.all(commands)
         except BaseException:
             changing.revert()
             for one in taken:
                 one.discard()
             raise
         if changing.begun:
-            self._record(asked, what, () if is_batch else commands[0].place, changing.changes)
+            what, where = (commands[0].func or "", commands[0].place) if found else ("batch", ())
+            self._record(asked, what, where, changing.changes)
         if changing.changes:
             self._taken += taken
         else:
@@ -540,10 +546,11 @@ class _Changing:
         self.begun = False
         self.changes: list[Change] = []
 
-    def do(self, command: Command) -> Any:
-        """Do one command and return its result, which may be a part of the tree."""
+    def do(self, command: Command, found: Found | None = None) -> Any:
+        """Do one command, for which this may have been ``found``; the result may be a part of
+        the tree."""
         tree = self._database.tree
-        value, operation = tree.operation(command)
+        value, operation = found or tree.operation(command)
         if operation is None or operation.kind is Kind.READ:
             return tree.read(command, value, operation)
         if not self.begun:
