@@ -106,10 +106,12 @@ def test_files_are_there_after_a_kill_and_after_a_save(
 
 
 def test_a_batch_that_fails_leaves_the_file_where_it_was(db: Any, source: Path) -> None:
-    batch = db.batch()
-    batch["report"] = File(str(source))
-    batch["nothing"]["x"] = 1
-    with pytest.raises(KeyError), batch:
-        pass
+    def fail() -> None:
+        with db.batch() as batch:
+            batch["report"] = File(str(source))
+            batch["nothing"]["x"] = 1
+
+    with pytest.raises(KeyError):
+        fail()
     assert db._run() == {}
     assert source.read_bytes() == b"the report"
