@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import TracebackType
@@ -51,9 +52,11 @@ class ServerEnded(Exception):
 class Server:
     """A server of the database file ``folder/db.pkl`` on free ports of this machine.
 
-    ``options`` are added to its command line; ``kills`` counts how often it was killed. Leaving the
-    block kills it.
+    ``options`` are added to its command line; ``kills`` counts how often it was killed; ``program``
+    is what the process runs. Leaving the block kills it.
     """
+
+    program: Callable[[Sequence[str]], int] = staticmethod(serve.main)
 
     def __init__(self, folder: Path, *options: str) -> None:
         self.write_uri, self.read_uri, self.back_uri, self.lock_uri = free_uris(4)
@@ -78,7 +81,8 @@ class Server:
 
     def start(self) -> None:
         """Start the process and return at once."""
-        self._process = forks.Process(target=_serve, args=(str(self.log), self._arguments))
+        arguments = (self.program, str(self.log), self._arguments)
+        self._process = forks.Process(target=_serve, args=arguments)
         self._process.start()
 
     def wait_until_ready(self) -> float:
@@ -138,13 +142,13 @@ class Server:
         return text[-LOG_SHOWN:].strip() or "it said nothing"
 
 
-def _serve(log: str, arguments: tuple[str, ...]) -> None:
+def _serve(program: Callable[[Sequence[str]], int], log: str, arguments: Sequence[str]) -> None:
     """What the process does."""
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
-    sys.exit(serve.main(arguments))
+    sys.exit(program(arguments))
 
 
 def free_uris(number: int) -> list[str]:
