@@ -24,6 +24,11 @@ MAX_BYTES = 256_000_000
 large values are stored again and again; the newest step is always kept."""
 
 
+SLACK = 8
+"""The log grows beyond its limit by an eighth before the oldest steps are dropped, all at once:
+each time moves the whole list."""
+
+
 class Step(NamedTuple):
     """Who did what: ``what`` (function), ``where`` (path), ``when`` (seconds since the
     epoch, UTC), ``who`` (client id)."""
@@ -48,7 +53,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
     @property
     def done(self) -> int:
         """How many steps can be undone."""
-        return len(self.root) + self.index + 1
+        return min(len(self.root), self.limit) + self.index + 1
 
     @property
     def undone(self) -> int:
@@ -61,7 +66,8 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             return
         self.clear_redo()
         self._append(step, changes)
-        self.trim()
+        if self._size > MAX_BYTES or len(self.root) > self.limit + self.limit // SLACK:
+            self.trim()
 
     def _append(self, step: Step, changes: list[Change]) -> None:
         # The library's append calls observers, and here are none: the list's own is quicker.
@@ -72,7 +78,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
     def clear_redo(self) -> None:
         """Forget the steps that were undone."""
         if self.index != -1:
-            self._forget(slice(self.done, None))
+            self._forget(slice(self.index + 1, None))
             self.index = -1
 
     def trim(self) -> None:
@@ -80,7 +86,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         be redone after those before it, the last of those undone."""
         over = len(self.root) - self.limit
         if over > 0:
-            undone = max(0, over - self.done)
+            undone = max(0, over - (len(self.root) - self.undone))
             self._forget(slice(0, over - undone))
             self._forget(slice(len(self.root) - undone, None))
             self.index += undone
@@ -128,9 +134,9 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         """The steps that can be undone, the newest first, at most ``limit``."""
         if limit is not None and (type(limit) is not int or limit < 0):
             raise ValueError(f"history takes a number of steps, not {limit!r}")
-        found = [node.name[0] for node in self.root[: self.done]]
-        found.reverse()
-        return found[:limit]
+        newest = len(self.root) + self.index + 1
+        done = self.root[newest - self.done : newest]
+        return [node.name[0] for node in reversed(done)][:limit]
 
     def state(self) -> dict[str, Any]:
         """All of it as builtins, for a snapshot."""
