@@ -140,7 +140,8 @@ _MISSING: Any = object()
 
 
 def _dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Planned:
-    if key in value:
+    # Python's own looks at no key of an empty dict, not even whether it is one.
+    if value and key in value:
         return value[key], [edits.drop(value, key)]
     if default is _MISSING:
         raise KeyError(key)
@@ -440,7 +441,7 @@ def _join(value: Any, items: Any, /) -> Any:
 
 
 def _translate(value: Any, table: Any, /) -> Any:
-    new = table.values() if isinstance(table, dict) else table
+    new = table.values() if isinstance(table, dict) else table if _size(table) else ()
     _limit(len(value) * max([len(text) for text in new if isinstance(text, str)], default=1))
     return value.translate(table)
 
