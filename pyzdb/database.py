@@ -24,7 +24,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -89,29 +89,6 @@ Found = tuple[Any, Operation | None]
 """What is at the path of a command, and what its function does there."""
 
 
-class Recorder(Protocol):
-    """What takes the records of changes: a store, or what stands in its place."""
-
-    def reserve(self, size: int) -> None:
-        """Make room for a record, or raise before anything has changed."""
-
-    def append(self, body: bytes) -> int:
-        """Add a record and return its sequence."""
-
-
-class _Replayed:
-    """For a record that is in the journal already."""
-
-    def __init__(self, sequence: int) -> None:
-        self.sequence = sequence
-
-    def reserve(self, size: int) -> None:
-        pass
-
-    def append(self, body: bytes) -> int:
-        return self.sequence
-
-
 class Database:
     """One database. With a ReadOnlyStore, `load` and `replay` tell it what to hold; ``files``
     takes Files in, ``clock`` and ``monotonic`` give seconds."""
@@ -129,7 +106,6 @@ class Database:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
-        self._recorder: Recorder = store
         self._read_only = isinstance(store, ReadOnlyStore)
         self._saves = Saves(store, self.state)
         self._snapshot_bytes = snapshot_bytes
@@ -141,6 +117,7 @@ class Database:
         self._clock = clock
         self._monotonic = monotonic
         self._now = 0.0
+        self._replayed = 0  # the sequence of the record that is being done again
         self._taken: list[Taken] = []
         self._ended_lock: Held | None = None
         self._history_limit = history_limit
@@ -203,8 +180,7 @@ class Database:
 
     def replay(self, sequence: int, body: bytes) -> None:
         """Do again what a record of the journal says. Raises CorruptFile when it cannot be."""
-        recorder, files = self._recorder, self._files
-        self._recorder, self._files = _Replayed(sequence), None
+        self._replayed = sequence
         try:
             (self._now,) = STAMP.unpack_from(body)
             message = body[STAMP.size :]
@@ -219,7 +195,7 @@ class Database:
                 f"record {sequence} of the journal cannot be done: {error}"
             ) from error
         finally:
-            self._recorder, self._files = recorder, files
+            self._replayed = 0
 
     # --- messages --------------------------------------------------------------------------
 
@@ -346,7 +322,7 @@ class Database:
         """Do a batch, or the one command for which this was ``found``, as one step."""
         request = asked.request
         taken: list[Taken] = []
-        if request.tagged and self._files is not None:
+        if request.tagged and self._files is not None and not self._replayed:
             commands, taken = self._take_files(commands)
             if taken:
                 asked = _resolved(asked, commands)
@@ -390,18 +366,22 @@ class Database:
 
         Raises ReadOnlyError and StorageFull.
         """
+        if self._replayed:
+            return
         if self._ended_lock is not None:
             # The journal must know that the lock is free before anyone else writes.
             message = encode_request(Request("unlock", 2, token=self._ended_lock.token))
-            self._recorder.reserve(STAMP.size + len(message))
+            self._store.reserve(STAMP.size + len(message))
             self._append(message)
             self._ended_lock = None
-        self._recorder.reserve(STAMP.size + size)
+        self._store.reserve(STAMP.size + size)
 
     def _append(self, message: bytes) -> None:
-        if self._recorder is self._store:
+        if self._replayed:
+            self.sequence = self._replayed
+        else:
             self._now = self._clock()
-        self.sequence = self._recorder.append(STAMP.pack(self._now) + message)
+            self.sequence = self._store.append(STAMP.pack(self._now) + message)
 
     def _record(self, asked: Asked, what: str, where: Path, changes: list[Change]) -> None:
         """Append what was done to the journal and to the history."""
@@ -455,7 +435,7 @@ class Database:
         """
         request = asked.request
         changing = _Changing(self, len(asked.message))
-        if isinstance(self._recorder, _Replayed):
+        if self._replayed:
             printed = request.command or ""
             for command in request.commands:
                 changing.do(command)
