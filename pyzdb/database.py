@@ -309,7 +309,10 @@ class Database:
         tree = self.tree
         value, operation = tree.operation(command)
         if operation is None or operation.kind is Kind.READ:
-            plain = tree.plain and (operation is None or operation.stored)
+            # What is stored comes back, or an argument: the default of `get`.
+            plain = tree.plain and (
+                operation is None or (operation.stored and not asked.request.tagged)
+            )
             return Reply(tree.read(command, value, operation), plain=plain)
         return self._write(asked, (command,), (value, operation))
 
@@ -523,6 +526,7 @@ class _Changing:
         self._database = database
         self._size = size
         self._plain = plain
+        self._was_plain = database.tree.plain
         self.begun = False
         self.changes: list[Change] = []
 
@@ -558,8 +562,11 @@ class _Changing:
 
     def revert(self, kept: int = 0) -> None:
         """Take back all changes but the first ``kept``."""
-        self._database.tree.revert(self.changes[kept:])
+        tree = self._database.tree
+        tree.revert(self.changes[kept:])
         del self.changes[kept:]
+        if not self.changes:
+            tree.plain = self._was_plain
 
 
 class _OwnTree:

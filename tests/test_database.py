@@ -37,7 +37,7 @@ from pyzdb.operations import TABLE, Kind
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
 from pyzdb.storage.store import MemoryStore, ReadOnlyStore
-from pyzdb.values import File
+from pyzdb.values import Custom, File
 
 WRITES = sorted(name for name, operation in TABLE[dict].items() if operation.kind is Kind.WRITE)
 
@@ -186,6 +186,15 @@ def test_a_key_comes_back_as_the_type_that_it_was(engine: Engine, key: Any) -> N
         assert [type(found) for found in (*tree, *tree["d"])] == [type(key), str, type(key)]
         assert engine.get("read", index=(key,)) == "x"
         engine.restart()
+
+
+@pytest.mark.parametrize("default", [(1,), [(1,)], {1: 2}, Custom("mine", {"a": 1}), 10**4100])
+def test_a_default_comes_back_as_the_type_that_it_was(engine: Engine, default: Any) -> None:
+    engine.put("x", 1)
+    found = engine.call("get", "no", default)
+    assert (found, type(found)) == (default, type(default))
+    assert engine.batch(Command((), "get", ("no", default))) == [default]
+    assert str(engine.call("get", "no", float("nan"))) == "nan"
 
 
 # --- groups ----------------------------------------------------------------------------------
@@ -740,7 +749,7 @@ def test_what_was_done_is_done_again_by_its_records(requests: list[Request], sav
     before = engine.db.state()
     engine.restart()
     after = engine.db.state()
-    for part in ("tree", "history", "lock", "answers"):
+    for part in ("tree", "plain", "history", "lock", "answers"):
         assert repr(after[part]) == repr(before[part])
 
 
