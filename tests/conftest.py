@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,8 +18,9 @@ from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import FileStore, MemoryStore, Store
 
 # An example may start a process or wait for a disk that others use too: only its result counts.
-settings.register_profile("pyzdb", deadline=None)
-settings.load_profile("pyzdb")
+settings.register_profile("pyzdb", deadline=None, stateful_step_count=20)
+settings.register_profile("thorough", deadline=None, max_examples=500, stateful_step_count=100)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "pyzdb"))
 
 SERVERS = pytest.StashKey[list[Server]]()
 """The servers that a test has started."""
