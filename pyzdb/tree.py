@@ -128,7 +128,7 @@ class Tree:
         try:
             return operation.call(value, *command.args, **command.kwargs)
         except Exception as error:
-            raise query_error(error, _path(command)) from None
+            raise query_error(error, command.place) from None
 
     def write(
         self, command: Command, value: Any, operation: Operation, plain: bool
@@ -160,7 +160,7 @@ class Tree:
                     result, pairs = None, [edits.replace(container, place, new)]
                 return result, self._do(container, path, pairs, plain)
         except Exception as error:
-            raise query_error(error, _path(command)) from None
+            raise query_error(error, command.place) from None
 
     def _do(self, container: Any, path: Path, pairs: list[Pair], plain: bool) -> list[Change]:
         room = MAX_DEPTH - 1 - len(path)
@@ -230,10 +230,3 @@ def _keeps_plain(pair: Pair) -> bool:
     """False for a new key that no plain JSON object has."""
     _, redo = pair
     return redo[0] != "add" or (type(redo[1]) is str and redo[1] != TAG)
-
-
-def _path(command: Command) -> Path:
-    """Where a command's error is: at the key for the functions that take one."""
-    if command.func in ("__getitem__", "__setitem__", "__delitem__") and command.args:
-        return (*command.index, command.args[0])
-    return command.index
