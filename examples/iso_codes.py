@@ -1,8 +1,8 @@
 """Countries, their subdivisions and the languages of the world, in one tree.
 
-The data are three JSON files of Debian's package iso-codes. A server is started on free ports with
-a database in a temporary folder; the data are loaded, asked, edited and saved; then the server is
-restarted, and the same client asks again.
+The data are three JSON files of Debian's package iso-codes. A server is started with its database
+in a temporary folder; the data are loaded, asked, edited and saved; then the server is restarted,
+and the same client asks again.
 
     python examples/iso_codes.py [FOLDER]
 
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -72,28 +71,25 @@ class Server:
     """A server process of this example."""
 
     def __init__(self, folder: Path) -> None:
-        self.uris = free_uris(5)
-        self.command = [sys.executable, "-m", "pyzdb", "serve", str(folder / "iso.pkl"), *self.uris]
-        self.process = subprocess.Popen(self.command)
+        # Sockets in the folder: no port of the machine is taken.
+        uris = [f"ipc://{folder}/{name}" for name in ("write", "back", "read", "read-back", "lock")]
+        self.uri = uris[0]
+        self.command = [sys.executable, "-m", "pyzdb", "serve", str(folder / "iso.pkl"), *uris]
+        self.start()
+
+    def start(self) -> None:
+        """Start the server; a client waits until it is there."""
+        self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL)
 
     def restart(self) -> None:
         """Stop the server as an operator does, and start it again."""
         self.stop()
-        self.process = subprocess.Popen(self.command)
+        self.start()
 
     def stop(self) -> None:
         """Have the server save and end."""
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(timeout=60)
-
-
-def free_uris(number: int) -> list[str]:
-    """Return addresses on this machine that nobody listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    uris = [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in sockets]
-    for each in sockets:
-        each.close()
-    return uris
 
 
 def load(db: Any, folder: Path) -> None:
@@ -126,7 +122,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         server = Server(Path(temporary))
         try:
-            db, connection = client(server.uris[0])
+            db, connection = client(server.uri)
             with connection:
                 load(db, folder)
                 prompt = Prompt({"db": db})
