@@ -164,7 +164,7 @@ def _dict_setdefault(value: dict[Any, Any], key: Any, default: Any = None, /) ->
 def _dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Planned:
     if type(other) is not dict:
         # A pair may be a set too.
-        other = [_listed(pair) for pair in _listed(other)]
+        other = map(_listed, _listed(other))
     new = dict(other, **named)
     return None, [edits.put(value, key, item) for key, item in new.items()]
 
