@@ -288,7 +288,7 @@ class Database:
         self._save_from = self._store.journal_size + self._snapshot_bytes
 
     def _save(self, asked: Asked) -> Reply:
-        ticket = asked.request.ticket or self._saves.ticket()
+        ticket = self._saves.ticket(asked.request.ticket)
         if self._saves.has_ended(ticket):
             return Reply()
         asked.request.ticket = ticket

@@ -30,8 +30,11 @@ class Saves:
         """True while a save is under way."""
         return self._started > self._ended
 
-    def ticket(self) -> int:
-        """The number of a save that will hold all that was written so far."""
+    def ticket(self, given: int = 0) -> int:
+        """The number of a save that will hold all that was written so far; the one that was
+        ``given`` before, unless it is from before a restart of the server."""
+        if 0 < given <= self._started + 1:
+            return given
         if self.running and self._sequence == self._store.sequence:
             return self._started
         return self._started + 1
@@ -39,8 +42,6 @@ class Saves:
     def has_ended(self, ticket: int) -> bool:
         """True when the save of a ticket is durable; otherwise it is under way, or will be when
         this is asked again. Raises SnapshotFailed when it failed."""
-        # A ticket from before a restart of the server is not one of this process.
-        ticket = min(ticket, self._started + 1)
         if self._durable >= ticket:
             return True
         if self._ended >= ticket:

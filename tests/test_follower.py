@@ -269,6 +269,23 @@ def test_it_never_goes_back(path: Path, writer: Engine, reader: Following, tmp_p
     assert reader.look() == {"x": 3}
 
 
+def test_a_part_of_another_database_is_not_taken_for_the_next_one(
+    path: Path, writer: Engine, reader: Following
+) -> None:
+    writer.put("x", 1)
+    assert reader.look() == {"x": 1}
+    writer.store.close()
+    for file in parts(path):
+        file.unlink()
+    other = Engine(FileStore(path), path)
+    other.put("y", 1)
+    other.save()
+    other.put("y", 2)
+    reader.look()
+    assert reader.look() == {"y": 2}
+    other.store.close()
+
+
 class Meddling(Disk):
     """A disk on which ``deed`` is done at the last of ``calls_left`` calls that read."""
 
