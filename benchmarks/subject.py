@@ -21,13 +21,23 @@ class Server(NamedTuple):
     pid: int
 
 
+PYZDB = """
+import sys
+sys.modules["redis"] = None
+from pyzdb.cli.main import main
+sys.exit(main())
+"""
+"""The command `pyzdb` as in an ordinary install, which has no redis-py: where the peers are
+installed too, portalocker would load it, and a server would take 13 MB more."""
+
+
 @contextmanager
 def pyzdb_server(setup: Setup, fsync: str = "always") -> Iterator[Server]:
     """A server with an empty tree in a folder of its own."""
     folder = setup.new_folder()
     ports = free_ports(4)
     front, read_front, read_back, lock = [f"tcp://{LOOPBACK}:{port}" for port in ports]
-    arguments = [sys.executable, "-m", "pyzdb", "serve", str(folder / "db.pkl")]
+    arguments = [sys.executable, "-c", PYZDB, "serve", str(folder / "db.pkl")]
     # No address for the back end of the write queue: it stays inside the process, the default.
     arguments += [front, "", read_front, read_back, lock, "--fsync", fsync]
     with program(arguments, ports[0], folder) as pid:
