@@ -229,14 +229,18 @@ class Database:
         except SyncFailed:
             raise
         except PyzdbError as error:
-            reply = Reply(error=error)
+            # No name of this frame may keep it: its traceback leads back to the frame, and
+            # nobody collects such a ring.
+            answer = encode_reply(Reply(error=error), request.version)
         except Exception as error:
             # A fault of this program: the tree is as it was, and the others go on.
             logger.exception("a request failed")
-            reply = Reply(error=OperationError(f"{type(error).__name__} in the server: {error}"))
-        if reply.wait is not None:
-            return asked if request.version == 1 else encode_reply(reply)
-        answer = encode_reply(reply, request.version)
+            text = f"{type(error).__name__} in the server: {error}"
+            answer = encode_reply(Reply(error=OperationError(text)), request.version)
+        else:
+            if reply.wait is not None:
+                return asked if request.version == 1 else encode_reply(reply)
+            answer = encode_reply(reply, request.version)
         if number:
             self._answers.remember(request.client, number, answer, self.sequence)
         return answer

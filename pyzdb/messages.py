@@ -121,7 +121,7 @@ class Request(msgspec.Struct, omit_defaults=True, gc=False):
         return Command(self.index or (), self.func, self.args, self.kwargs)
 
 
-class Reply(msgspec.Struct, gc=False):
+class Reply(msgspec.Struct):
     """The answer to one request: a value, an error, or a reason to come back (``wait``).
 
     ``plain`` is True when the value is known to be of plain JSON types, so that it is encoded

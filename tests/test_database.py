@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -690,6 +691,35 @@ def test_a_fault_of_the_program_is_an_error_and_the_others_go_on() -> None:
     engine.put("x", 5)
     engine.restart()
     assert engine.tree == {"x": 5}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"{",
+        b'{"mode": "read", "index": ["no"]}',
+        encode_request(Request("read", 2, ("no",))),
+        encode_request(Request("write", 2, (), "update", (3,))),
+        encode_request(Request("write", 2, (), "no_function")),
+        encode_request(Request("batch", 2, commands=(Command((), "clear"), Command(("no",))))),
+        encode_request(Request("write", 2, (), "redo")),
+        encode_request(Request("unlock", 2)),
+        encode_request(Request("read", 2, (), token=7)),
+    ],
+)
+def test_a_request_that_fails_leaves_nothing_in_the_memory(message: bytes) -> None:
+    db = Engine(MemoryStore()).db
+    gc.collect()
+    gc.disable()  # as in a server
+    try:
+        counts = []
+        for _ in range(3):
+            for _ in range(50):
+                db.handle(message)
+            counts.append(len(gc.get_objects()))
+    finally:
+        gc.enable()
+    assert counts[2] - counts[1] < 50
 
 
 @pytest.mark.parametrize(
