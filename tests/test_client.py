@@ -116,6 +116,8 @@ def append_in_child(db: Any, value: Any) -> None:
     db["l"].append(value)
 
 
+# ZeroMQ's own threads are no danger to a child that makes sockets of its own.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_process_goes_on_with_the_same_client(db: Any) -> None:
     db["l"] = ["parent"]
     fork = multiprocessing.get_context("fork")
