@@ -1,10 +1,16 @@
 """Break pyzdb on purpose, and count what it lost.
 
 tests:
-  kills      kill the server again and again while clients write
-  relay      lose requests and replies on the way, and kill the server too
-  locks      kill and stop the holders of the lock
-  histories  check whole histories of what clients saw for linearizability
+  kills       kill the server again and again while clients write
+  relay       lose requests and replies on the way, and kill the server too
+  locks       kill and stop the holders of the lock
+  histories   check whole histories of what clients saw for linearizability
+  failpoints  kill a process before and after each of its steps on the disk
+  power       take the power away at every step, and drop what was not synced
+  cuts        cut the journal short
+  flips       flip single bits of the files
+  disk        fill the disk of a server, and have it fail
+  equal       compare a live database with its files after every step
 
 `python -m torture NAME --help` tells the options of a test; `--short` runs it in its short form.
 A test ends with one line of figures and exits with 0 when the database kept its promises, with 1
@@ -20,7 +26,10 @@ import sys
 
 from pyzdb.cli import Arguments, parser_of
 
-TESTS = ("kills", "relay", "locks", "histories")
+TESTS = (
+    *("kills", "relay", "locks", "histories"),
+    *("failpoints", "power", "cuts", "flips", "disk", "equal"),
+)
 
 
 def main(arguments: Arguments = None) -> int:

@@ -17,7 +17,7 @@ from pyzdb.storage.parts import HEADER_SIZE, read_part
 from torture.report import Count, Options, Run
 from torture.victim import KINDS, NO_CHECKSUM, Victim, planted
 
-RECORDS = 100
+RECORDS = 40
 """Records in each file of the databases that are cut."""
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
 
-from hypothesis import HealthCheck, seed, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -169,6 +169,7 @@ def _test(given: argparse.Namespace) -> int:
             stateful_step_count=given.steps,
             deadline=None,
             database=None,
+            phases=(Phase.generate, Phase.shrink),
             print_blob=False,
             suppress_health_check=list(HealthCheck),
         )

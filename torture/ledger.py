@@ -12,7 +12,7 @@ import msgspec
 from pyzdb.database import Database
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.store import ReadOnlyStore
+from pyzdb.storage.store import MemoryStore, ReadOnlyStore
 from pyzdb.values import File, is_plain
 
 Answer = tuple[int, bytes | None]
@@ -31,7 +31,7 @@ class Ledger:
     anybody was told of."""
 
     def __init__(self) -> None:
-        self.marks: dict[int, Mark] = {}
+        self.marks = {0: Mark(digest(Database(ReadOnlyStore())), {})}
         self.acknowledged = 0
         self._known: dict[str, Answer] = {}
 
@@ -42,7 +42,7 @@ class Ledger:
         if database.sequence not in self.marks:
             # Only the answer to the request that made the record is in the journal.
             new = {} if started else dict(known.items() - self._known.items())
-            before = self.marks[max(self.marks)].answers if self.marks else {}
+            before = self.marks[max(self.marks)].answers
             self.marks[database.sequence] = Mark(digest(database), before | new)
         self._known = known
 
@@ -72,6 +72,16 @@ class Ledger:
             if found < number or (found == number and again != answer):
                 return f"after record {sequence} the answer to {client} is another one"
         return None
+
+
+def new_ledger(history_limit: int) -> Ledger:
+    """A ledger of a new database, whose first start makes a record of the limit."""
+    new = Database(MemoryStore(), history_limit=history_limit)
+    new.open()
+    ledger = Ledger()
+    ledger.note(new, started=True)
+    new.close()
+    return ledger
 
 
 def digest(database: Database) -> str:

@@ -25,10 +25,10 @@ from pyzdb.messages import Request, encode_request
 from pyzdb.server.responder import IDLE
 from pyzdb.storage import journal as journals
 from pyzdb.storage.journal import Fsync
-from torture.ledger import Ledger, lost_file
+from torture.ledger import lost_file, new_ledger
 from torture.memory import INCOMING, MemoryDisk, database_on
 from torture.report import Count, Options, Run
-from torture.workload import Workload
+from torture.workload import MOST_STEPS, Workload
 
 IMAGES_A_STEP = 3
 """Disks that are made after a step that left something unsynced."""
@@ -93,18 +93,15 @@ class Life:
         self._fsync = fsync
         self._disk = disk
         self._clock = Clock()
-        self._ledger = Ledger()
+        self._ledger = new_ledger(MOST_STEPS)
         self._told: list[tuple[float, int]] = []
 
     def live(self) -> None:
         """Do everything, until enough disks were looked at."""
         random = self._test.random
         with patch.object(journals, "monotonic", self._clock):
-            new = self._database(MemoryDisk())
-            new.open()
-            self._ledger.note(new)
-            new.close()
-            workload = Workload(random, new, self._disk, str(self._test.folder / INCOMING))
+            incoming = str(self._test.folder / INCOMING)
+            workload = Workload(random, self._database(self._disk), self._disk, incoming)
             self._start(workload, self._disk)
             for _ in range(ROUNDS):
                 if self.images >= self._most:
@@ -134,12 +131,17 @@ class Life:
         elif drawn < 0.08:
             database.close()
             self._start(workload, self._disk)
+        elif drawn < 0.11:
+            self._start(workload, self._disk.after_loss(random))
 
     def _start(self, workload: Workload, disk: MemoryDisk) -> None:
         self._disk = workload.disk = disk
         disk.after_step = self._lose
         workload.database = self._database(disk)
         workload.database.open()
+        self._ledger.rewind(workload.database)
+        sequence = workload.database.sequence
+        self._told = [(when, last) for when, last in self._told if last <= sequence]
         self._ledger.note(workload.database, started=True)
         self._acknowledge(workload.database)
 

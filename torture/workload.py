@@ -135,17 +135,25 @@ class Workload:
     def _unlock(self) -> None:
         self._ask(Request("unlock", 2))
 
-    def file(self) -> None:
-        """Store a large file that is sent along, or one that lies on the server's disk."""
-        self._files += 1
-        name = f"{self._clients[0].name}, file {self._files}"
-        if self.random.random() < 0.5:
-            file = File(None, name, content_of(name))
-        else:
-            file = File(self._source(name), name)
+    def _file(self) -> None:
+        self.random.choice((self.send_file, self.move_file))()
+
+    def send_file(self) -> None:
+        """Store a large file that is sent along."""
+        name = self._file_name()
+        self._store(File(None, name, content_of(name)))
+
+    def move_file(self) -> None:
+        """Store a large file that lies on the server's disk."""
+        name = self._file_name()
+        self._store(File(self._source(name), name))
+
+    def _store(self, file: File) -> None:
         self._ask(Request("write", 2, (), "__setitem__", ("file", file)))
 
-    _file = file
+    def _file_name(self) -> str:
+        self._files += 1
+        return f"{self._clients[0].name}, file {self._files}"
 
     # --- what they are made of -------------------------------------------------------------
 
