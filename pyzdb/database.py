@@ -146,9 +146,11 @@ class Database:
         return opened.notes
 
     def close(self) -> None:
-        """Make everything durable and let go of the files."""
-        self.flush()
-        self._store.close()
+        """Make everything durable and let go of the files, also when that fails."""
+        try:
+            self.flush()
+        finally:
+            self._store.close()
 
     def load(self, state: State | None, sequence: int) -> None:
         """Hold what a snapshot says, or nothing; ``sequence`` is that of its last record."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pyzdb.errors import SnapshotFailed, StorageError
+from pyzdb.errors import SnapshotFailed
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import Store
 
@@ -58,10 +58,7 @@ class Saves:
 
     def end(self) -> str | None:
         """Take note that the running save has ended: why it failed, None when it is durable."""
-        try:
-            self._failure = self._store.finish_save()
-        except StorageError as error:
-            self._failure = str(error)
+        self._failure = self._store.finish_save()
         self._ended = self._started
         if self._failure is None:
             self._durable = self._ended

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pyzdb.addresses import is_loopback, split, to_bind, to_connect
+from pyzdb.errors import AddressError
 
 
 @pytest.mark.parametrize(
@@ -81,3 +82,26 @@ def test_what_nobody_else_reaches(uri: str) -> None:
 )
 def test_what_others_reach_or_may_reach(uri: str) -> None:
     assert not is_loopback(uri)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "",
+        "localhost",
+        "localhost:5559",
+        "://a:1",
+        "tcp://",
+        "tcp://localhost",
+        "tcp://:5559",
+        "tcp://a:b",
+        "tcp://a:*",
+        "tcp://a:0",
+        "tcp://a:-1",
+        "tcp://a:65536",
+    ],
+)
+def test_what_is_no_address_is_an_error_that_shows_one(uri: str) -> None:
+    for use in (split, to_bind, to_connect, is_loopback):
+        with pytest.raises(AddressError, match="tcp://127"):
+            use(uri)

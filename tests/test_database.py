@@ -644,6 +644,31 @@ def test_source_that_finds_the_disk_full_changes_nothing(start: Start) -> None:
     assert engine.tree == {"x": 3}
 
 
+def test_source_cannot_hide_that_the_disk_failed(start: Start) -> None:
+    disk = FaultyDisk(fault=broken())
+    engine = start(disk, exec=True)
+    disk.at = disk.calls + 1
+    with pytest.raises(SyncFailed):
+        engine.get("exec", command="db['x'] = 'a' * 1_000_000")
+    with pytest.raises(SyncFailed):
+        engine.get("exec", command="try: db['x'] = 1\nexcept Exception: pass")
+    engine.restart()
+    assert engine.tree == {}
+
+
+def test_a_database_whose_disk_failed_can_be_closed_and_opened_again(start: Start) -> None:
+    disk = FaultyDisk(fault=broken())
+    engine = start(disk)
+    engine.put("x", 3)
+    disk.at = disk.calls + 1
+    with pytest.raises(SyncFailed):
+        engine.put("y", 4)
+    with pytest.raises(SyncFailed):
+        engine.db.close()
+    engine.restart()
+    assert engine.tree == {"x": 3}
+
+
 def test_after_a_failed_sync_nobody_is_answered(start: Start) -> None:
     disk = FaultyDisk(fault=broken())
     engine = start(disk)
