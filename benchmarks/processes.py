@@ -279,8 +279,15 @@ def free_ports(count: int) -> list[int]:
 
 def fresh_python(source: str) -> str:
     """Run source in a new Python, and return what it prints. Raises Failed with its errors."""
+    # An installed package has its bytecode, and so must a checkout, whatever is set here.
+    settings = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
     done = subprocess.run(
-        [sys.executable, "-c", source], capture_output=True, text=True, timeout=LIMIT, check=False
+        [sys.executable, "-c", source],
+        env=settings,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
     )
     if done.returncode != 0:
         raise Failed(done.stderr)

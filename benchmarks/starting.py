@@ -90,6 +90,7 @@ def imported(module: str) -> Iterator[Measure]:
         f"import {module}\n"
         "print(perf_counter() - start)"
     )
+    fresh_python(source)  # once for the bytecode
     yield lambda: float(fresh_python(source)) / MILLISECOND
 
 
