@@ -13,6 +13,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import socket
 import subprocess
