@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,7 @@ def connect() -> Iterator[Callable[..., Any]]:
     """Make clients that are closed at the end: `connect(write_uri, read_uri=None)` gives a `db`."""
     with ExitStack() as stack:
 
-        def open_one(*uris: str | None, **options: Any) -> Any:
+        def open_one(*uris: str, **options: Any) -> Any:
             db, connection = client(*uris, **options)
             stack.enter_context(connection)
             return db
@@ -60,7 +60,9 @@ def connect() -> Iterator[Callable[..., Any]]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Show what the servers of a test said when it fails."""
     report = yield
     if report.failed:

@@ -81,10 +81,12 @@ class Server:
         self.folder = folder
         self.options = options
         self.filename = folder / "db.pkl"
-        # In the order of the command line; the back end of the write queue is in the process.
-        self.uris = free_uris(5) if writer is None else writer.uris
+        # In the order of the command line.
         if writer is None:
-            self.uris[1] = ""
+            write, read, back, lock = free_uris(4)
+            self.uris = [write, "", read, back, lock]
+        else:
+            self.uris = writer.uris
         self.is_read_only = writer is not None
         self.log = folder / f"server-{id(self):x}.log"
         self.process: subprocess.Popen[str] | None = None

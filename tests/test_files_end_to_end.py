@@ -35,6 +35,7 @@ def test_a_file_is_moved_beside_the_database_and_keeps_its_name(
     stored = db["report"]._run()
     assert isinstance(stored, File)
     assert stored.filename == "report.pdf"
+    assert stored.location is not None
     assert Path(stored.location).parent == tmp_path / "bigfiles"
     assert Path(stored.location).read_bytes() == b"the report"
     assert not source.exists()

@@ -155,8 +155,9 @@ def test_the_version_before_is_served_while_the_file_is_missing(pair: Pair) -> N
 
 
 def test_they_go_on_through_saves_and_restarts_of_the_writer(pair: Pair) -> None:
-    expected = {}
-    for number, end in enumerate([pair.writer.stop, pair.writer.kill]):
+    expected: dict[str, int] = {}
+    ends: list[Callable[[], object]] = [pair.writer.stop, pair.writer.kill]
+    for number, end in enumerate(ends):
         pair.db[f"k{number}"] = number
         pair.db.save()
         pair.db[f"l{number}"] = number

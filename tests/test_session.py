@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -96,6 +97,26 @@ def test_application_code(server: Server, connect: Callable[..., Any]) -> None:
     db.save()
     assert (x, odd_squares) == (3, [1, 9, 25, 49, 81])
     assert db._run() == {"x": 4, "l": list(range(10))}
+
+
+APPLICATION = """
+from pyzdb.client import client
+db, connection = client({uri!r})
+db['x'] = 3
+db.lock()
+db['x'] = db['x']._run() + 1
+print(db)
+print(db['x']._run())
+"""
+
+
+def test_a_program_that_leaves_everything_open_ends(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    source = APPLICATION.format(uri=server.write_uri)
+    # As users run it: a connection that was not closed is no error by default.
+    done = run([sys.executable, "-W", "ignore::ResourceWarning", "-c", source])
+    assert (done.returncode, done.stdout, done.stderr) == (0, "db\n4\n", "")
 
 
 def test_locks_on_parts_of_the_tree(server: Server, connect: Callable[..., Any]) -> None:

@@ -112,11 +112,11 @@ def test_more_old_clients_wait_for_a_lock_and_get_it_in_turn(
         assert inside.ask(mode="unlock", action="unlock") == {"locked": False}
 
     old(server.write_uri).call("write", [], "__setitem__", "n", 0)
-    pairs = [(old(server.write_uri), old(server.lock_uri)) for _ in range(5)]
-    with ThreadPoolExecutor() as pool:
+    pairs = [(old(server.write_uri), old(server.lock_uri)) for _ in range(20)]
+    with ThreadPoolExecutor(20) as pool:
         for done in [pool.submit(increment, *pair) for pair in pairs]:
             done.result()
-    assert old(server.write_uri).call("read", ["n"]) == 5
+    assert old(server.write_uri).call("read", ["n"]) == 20
 
 
 def test_old_and_new_clients_keep_each_other_out(
