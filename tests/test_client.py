@@ -24,6 +24,7 @@ from pyzdb.errors import (
     ConnectionClosed,
     EncodingError,
     HistoryError,
+    LockTimeout,
     OperationNotAllowed,
     ServerTimeout,
 )
@@ -105,11 +106,11 @@ def test_several_threads_share_a_connection(db: Any) -> None:
 
 
 def test_a_lock_belongs_to_the_thread_that_took_it(server: Server) -> None:
-    db, connection = client(server.write_uri, timeout=0.2)
+    db, connection = client(server.write_uri)
     with connection, ThreadPoolExecutor() as pool, db.lock():
         db["x"] = 1
-        with pytest.raises(TimeoutError):
-            pool.submit(db["x"]._run).result()
+        with pytest.raises(LockTimeout):
+            pool.submit(db.lock, timeout=0.05).result()
 
 
 def append_in_child(db: Any, value: Any) -> None:
@@ -172,9 +173,9 @@ def test_silence_is_an_error_that_names_the_address_and_what_to_start() -> None:
             db["x"] = 1
         with pytest.raises(TimeoutError) as of_a_read:
             db["x"]._run()
-    assert f"{write_uri} did not answer for 0.1 s" in str(of_a_write.value)
+    assert f"{write_uri} did not answer for " in str(of_a_write.value)
     assert "`python server.py` starts one" in str(of_a_write.value)
-    assert f"{read_uri} did not answer for 0.1 s" in str(of_a_read.value)
+    assert f"{read_uri} did not answer for " in str(of_a_read.value)
     assert "`python server.py -ro` starts one" in str(of_a_read.value)
 
 
