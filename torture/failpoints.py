@@ -300,14 +300,16 @@ class Lives:
         for _ in range(MOST_LIVES):
             told = dict(self._live(phase, point))
             if "killed" in told:
-                self.kills += 1
                 if point.phase == CHILD and told.get("saved") is None:
                     self._test.violation(f"{point}: the save is said to have succeeded")
                 return
         self._test.violation(f"{point}: it was never reached")
 
     def _live(self, phase: str, fatal: Point | None) -> list[tuple[str, Any]]:
-        """Let a process live, look at what it left, and return what it told."""
+        """Let a process live, look at what it left, and return what it told.
+
+        Raises CorruptFile when it left nothing that another one could start with.
+        """
         if phase in (FIRST_START, FIRST_FILE):
             self._forget()
         elif phase == START_TORN:
@@ -318,15 +320,12 @@ class Lives:
             self._be(phase, fatal, random)
         _, status = os.waitpid(pid, 0)
         told = self._notes.take()
+        self.kills += ("killed", None) in told
         where = f"{fatal or phase}"
         if os.waitstatus_to_exitcode(status) not in (0, -signal.SIGKILL):
             self._test.violation(f"{where}: the process failed: {dict(told).get('failed')}")
         self._read(told)
-        try:
-            database = recovered(Disk(), self._filename)
-        except CorruptFile as error:
-            self._test.violation(f"{where}: {error}")
-            return told
+        database = recovered(Disk(), self._filename)
         fault = self._ledger.fault(database)
         lost = lost_file(Disk(), database)
         if fault is None and lost is not None:
@@ -393,7 +392,10 @@ def _test(given: argparse.Namespace) -> int:
         points = lives.points(given.phase)
         deaths = list(itertools.product(points, range(given.kills)))
         test.random.shuffle(deaths)
-        for done, (point, _) in enumerate(deaths):
-            test.progress(done, len(deaths), "kills")
-            lives.die(point)
+        try:
+            for done, (point, _) in enumerate(deaths):
+                test.progress(done, len(deaths), "kills")
+                lives.die(point)
+        except CorruptFile as error:
+            test.violation(f"the last of {lives.kills} kills was the end of it: {error}")
         return test.finish({"points": len(points), "kills": lives.kills})

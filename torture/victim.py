@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from unittest.mock import patch
 
-from pyzdb.database import Database
+from pyzdb.database import HISTORY_LIMIT, Database
 from pyzdb.messages import Request, encode_request
 from pyzdb.storage import parts, snapshot
 from torture.ledger import Ledger
@@ -65,7 +65,8 @@ class Victim:
 
     def database(self, disk: MemoryDisk) -> Database:
         """The database on a copy of its disk, not yet opened."""
-        return database_on(disk, self._folder)
+        # With the usual limit a start makes no record of it, so nothing follows a cut.
+        return database_on(disk, self._folder, history_limit=HISTORY_LIMIT)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,40 @@
+"""The torture tests of the storage, in forms so short that they run with every change: each passes,
+and each finds the faults that can be planted in it."""
+
+import pytest
+
+from torture import cuts, disk, equal, failpoints, flips, power
+
+SHORT = {
+    cuts: ("--last", "0", "--places", "60"),
+    disk: ("--full", "2", "--syncs", "2"),
+    equal: ("--runs", "5", "--steps", "20"),
+    failpoints: ("--kills", "1", "--phase", "an append that needs room"),
+    flips: ("--flips", "100"),
+    power: ("--images", "300"),
+}
+
+PLANTED = [
+    (cuts, "no-checksum", ("--last", "0", "--places", "30")),
+    (disk, "full-ignored", ("--full", "1", "--syncs", "0")),
+    (disk, "sync-ignored", ("--full", "0", "--syncs", "2")),
+    (equal, "skip-undo", ("--short", "--steps", "30")),
+    (failpoints, "two-step-rename", ("--kills", "1", "--phase", "a save")),
+    (failpoints, "early-answer", ("--kills", "1", "--phase", "an append")),
+    (flips, "no-checksum", ("--flips", "100")),
+    (power, "no-sync", ("--images", "100")),
+    (power, "no-folder-sync", ("--images", "100")),
+]
+
+
+@pytest.mark.parametrize("test", SHORT, ids=lambda test: test.__name__)
+def test_nothing_is_lost(test, capsys):
+    assert test.main([*SHORT[test], "--seed", "1"]) == 0
+    assert "passed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("test", "fault", "counts"), PLANTED)
+def test_a_planted_fault_is_found(test, fault, counts, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the files are kept there
+    assert test.main([*counts, "--plant", fault, "--seed", "1"]) == 1
+    assert "VIOLATION" in capsys.readouterr().err
