@@ -78,7 +78,9 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
     def clear_redo(self) -> None:
         """Forget the steps that were undone."""
         if self.index != -1:
-            self._forget(slice(self.index + 1, None))
+            # What waits beyond the limit to be dropped would be within it again.
+            self.trim()
+            self._forget(slice(len(self.root) + self.index + 1, None))
             self.index = -1
 
     def trim(self) -> None:
