@@ -32,7 +32,7 @@ from pyzdb.messages import Command, Request, decode_request, encode_request
 from pyzdb.operations import TABLE, Kind
 from pyzdb.tree import Tree
 
-LIMIT = 12
+LIMIT = 8
 """Steps that the history keeps here: few, so that runs go beyond it."""
 
 STEP = Step("test", (), 0.0, "tester")
