@@ -14,6 +14,7 @@ goes on from what a loss left of it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 from unittest.mock import patch
@@ -38,6 +39,9 @@ SYNCED = 0.1
 
 AGAIN = 0.3
 """The share of recoveries in which the power is lost again, once."""
+
+LATEST = 10
+"""Steps of a recovery within which the power is lost again: a recovery takes about as many."""
 
 STEP_TIME = 0.02
 """Seconds that a step takes at most, on the clock of the test."""
@@ -160,8 +164,9 @@ class Life:
     def _recover(self, disk: MemoryDisk, again: bool) -> None:
         """Start from what the power loss left."""
         self.images += 1
-        steps = self._test.random.randrange(10) if again else -1
-        disk.after_step = partial(self._lose_again, disk, [steps])
+        if again:
+            steps = iter(range(self._test.random.randrange(LATEST)))
+            disk.after_step = partial(self._lose_again, disk, steps)
         left = disk.copy()
         database = self._database(disk)
         try:
@@ -181,10 +186,11 @@ class Life:
         else:
             database.close()
 
-    def _lose_again(self, disk: MemoryDisk, steps: list[int]) -> None:
-        if steps[0] == 0:
+    def _lose_again(self, disk: MemoryDisk, steps: Iterator[int]) -> None:
+        """Lose the power when the last of the steps is done."""
+        if next(steps, None) is None:
+            disk.after_step = _nothing
             self._recover(disk.after_loss(self._test.random), again=False)
-        steps[0] -= 1
 
     def _least(self) -> int:
         """The last record that must be there."""

@@ -65,7 +65,7 @@ class Options:
         self.parser.add_argument(
             "--plant",
             choices=faults,
-            help="put a fault on purpose between clients and server; the test must fail then",
+            help="have a fault there on purpose, which the test must find",
         )
 
     def parse(self, arguments: Sequence[str] | None = None) -> argparse.Namespace:
