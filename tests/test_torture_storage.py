@@ -3,27 +3,28 @@ and each finds the faults that can be planted in it."""
 
 import pytest
 
-from torture import cuts, disk, equal, failpoints, flips, power
+from torture import cuts, equal, failpoints, flips, full, power, syncs
 
 SHORT = {
     cuts: ("--last", "0", "--places", "60"),
-    disk: ("--full", "2", "--syncs", "2"),
     equal: ("--runs", "5", "--steps", "20"),
     failpoints: ("--kills", "1", "--phase", "an append that needs room"),
     flips: ("--flips", "100"),
+    full: ("--times", "2"),
     power: ("--images", "300"),
+    syncs: ("--syncs", "2"),
 }
 
 PLANTED = [
     (cuts, "no-checksum", ("--last", "0", "--places", "30")),
-    (disk, "full-ignored", ("--full", "1", "--syncs", "0")),
-    (disk, "sync-ignored", ("--full", "0", "--syncs", "2")),
     (equal, "skip-undo", ("--short", "--steps", "30")),
     (failpoints, "two-step-rename", ("--kills", "1", "--phase", "a save")),
     (failpoints, "early-answer", ("--kills", "1", "--phase", "an append")),
     (flips, "no-checksum", ("--flips", "100")),
+    (full, "full-ignored", ("--times", "1")),
     (power, "no-sync", ("--images", "100")),
     (power, "no-folder-sync", ("--images", "100")),
+    (syncs, "sync-ignored", ("--syncs", "2")),
 ]
 
 

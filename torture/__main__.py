@@ -9,7 +9,8 @@ tests:
   power       take the power away at every step, and drop what was not synced
   cuts        cut the journal short
   flips       flip single bits of the files
-  disk        fill the disk of a server, and have it fail
+  full        fill the disk of a server and free it again
+  syncs       have the first, second, third... sync of a server fail
   equal       compare a live database with its files after every step
 
 `python -m torture NAME --help` tells the options of a test; `--short` runs it in its short form.
@@ -28,7 +29,7 @@ from pyzdb.cli import Arguments, parser_of
 
 TESTS = (
     *("kills", "relay", "locks", "histories"),
-    *("failpoints", "power", "cuts", "flips", "disk", "equal"),
+    *("failpoints", "power", "cuts", "flips", "full", "syncs", "equal"),
 )
 
 
