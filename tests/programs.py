@@ -129,6 +129,7 @@ class Server:
         assert self.process.stdout is not None
         self.line = self.process.stdout.readline()
         if not self.line:
+            self.kill()
             raise AssertionError(f"the server did not start: {self.said()}")
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +61,17 @@ def test_a_read_only_server_that_starts_later_serves_what_is_saved(
     reader = start_server(writer=server)
     assert reader.line.endswith(f" reads {server.filename} for {server.uris[3]} (Ctrl-C ends it)\n")
     assert connect(server.write_uri, server.read_uri)._run() == {"x": 1}
+
+
+def test_a_read_only_server_may_be_there_before_the_writer(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    writer = Server(tmp_path)
+    with Server(tmp_path, writer=writer), writer:
+        db, reader = connect(writer.write_uri), connect(writer.write_uri, writer.read_uri)
+        assert reader._run() == {}
+        db["x"] = 1
+        wait_until(lambda: reader._run() == {"x": 1})
 
 
 @pytest.fixture
