@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from threading import Thread
 from typing import Any
 
 import pyzdb.client
-from pyzdb.errors import OutcomeUnknown, ServerTimeout
+from pyzdb.client import Connection, client
+from pyzdb.errors import ConnectionClosed, OutcomeUnknown, PyzdbError, ServerTimeout
 from torture.processes import READY_LIMIT, Server
 from torture.report import Run
 
@@ -18,9 +20,39 @@ LOOK = 0.05
 
 
 class Worker(Thread):
-    """A client in a thread of its own; ``done`` counts what it has done."""
+    """A client in a thread of its own: ``done`` counts what it has done.
 
-    done = 0
+    A subclass says in ``work`` what that is. An error that it does not expect is a violation.
+    """
+
+    def __init__(self, test: Run, name: str, uri: str, timeout: float = READY_LIMIT) -> None:
+        super().__init__(name=name)
+        self.done = 0
+        self._test = test
+        self._uri = uri
+        self._timeout = timeout
+        self._connection: Connection | None = None
+
+    def run(self) -> None:
+        """Work until the work is done, or somebody calls ``end``."""
+        db, self._connection = client(self._uri, timeout=self._timeout)
+        with self._connection:
+            try:
+                self.work(db)
+            except ConnectionClosed:
+                return
+            except PyzdbError as error:
+                self._test.violation(f"{self.name}: after {self.done} writes: {error!r}")
+
+    @abstractmethod
+    def work(self, db: Any) -> None:
+        """Do what this client is for, and count it."""
+
+    def end(self) -> None:
+        """Have the thread end, whether its work is done or not, and wait for that."""
+        if self._connection is not None:
+            self._connection.close()
+        self.join()
 
 
 @contextlib.contextmanager
@@ -56,9 +88,9 @@ def kill_during(
     ``work`` is what they will have done together at the end. Raises ServerEnded.
     """
     moments = sorted(test.random.choices(range(work * 9 // 10), k=kills))
-    for worker in workers:
-        worker.start()
     try:
+        for worker in workers:
+            worker.start()
         while any(worker.is_alive() for worker in workers):
             done = sum(worker.done for worker in workers)
             test.progress(done, work, what)
@@ -68,4 +100,4 @@ def kill_during(
             time.sleep(LOOK * test.random.random())
     finally:
         for worker in workers:
-            worker.join()
+            worker.end()

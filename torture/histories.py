@@ -22,7 +22,7 @@ from typing import Any
 
 from pyzdb.cli import Arguments, run
 from pyzdb.client import client
-from pyzdb.errors import OutcomeUnknown, PathIndexError, PyzdbError, ServerTimeout
+from pyzdb.errors import OutcomeUnknown, PathIndexError, ServerTimeout
 from torture.clients import Worker, kill_during, resending_after
 from torture.linearizability import (
     COUNTER,
@@ -103,29 +103,22 @@ CHOICES: Mapping[Model, tuple[str, ...]] = {
 
 
 class Client(Worker):
-    """Does random operations below ``name`` in the tree, and records them."""
+    """Does random operations below ``place`` in the tree, and records them."""
 
-    def __init__(self, test: Run, uri: str, name: str, number: int, operations: int) -> None:
-        super().__init__(name=f"{name}, client {number}")
+    def __init__(self, test: Run, uri: str, place: str, number: int, operations: int) -> None:
+        name = f"{place}, client {number}"
+        super().__init__(test, name, uri, READY_LIMIT if number % IMPATIENT else SOON)
         self.recorded: list[Operation] = []
-        self._test = test
-        self._uri = uri
-        self._place = name
+        self._place = place
         self._number = number
         self._operations = operations
-        self._random = random.Random(f"{test.seed}, {self.name}")
+        self._random = random.Random(f"{test.seed}, {name}")
 
-    def run(self) -> None:
+    def work(self, db: Any) -> None:
         """Do all operations."""
-        patience = SOON if self._number % IMPATIENT == 0 else READY_LIMIT
-        db, connection = client(self._uri, timeout=patience)
-        with connection:
-            try:
-                while self.done < self._operations:
-                    self._operate(db[self._place])
-                    self.done += 1
-            except PyzdbError as error:
-                self._test.violation(f"{self.name}: an operation failed: {error!r}")
+        while self.done < self._operations:
+            self._operate(db[self._place])
+            self.done += 1
 
     def _operate(self, place: Any) -> None:
         key = self._random.choice(list(KEYS))

@@ -21,8 +21,8 @@ from typing import Any
 
 from pyzdb.cli import Arguments, run
 from pyzdb.client import client
-from pyzdb.errors import OutcomeUnknown, PyzdbError, ServerTimeout
-from torture.clients import patiently, resending_after
+from pyzdb.errors import OutcomeUnknown, ServerTimeout
+from torture.clients import Worker, patiently, resending_after
 from torture.middle import way_to
 from torture.processes import READY_LIMIT, Server, ServerEnded
 from torture.report import Count, Options, Run
@@ -47,39 +47,30 @@ PAGE = 500
 """Numbers in one list: short enough to be read back often."""
 
 
-class Writer(threading.Thread):
+class Writer(Worker):
     """A client that writes numbers until ``ending`` is set, and knows which are acknowledged."""
 
     def __init__(self, test: Run, name: str, uri: str, timeout: float) -> None:
-        super().__init__(name=name)
-        self.written = 0
+        super().__init__(test, name, uri, timeout)
         self.unknown: set[int] = set()
         self.lost: set[int] = set()
         self.doubled: set[int] = set()
         self.ending = threading.Event()
-        self._test = test
-        self._uri = uri
-        self._timeout = timeout
 
     @property
     def acknowledged(self) -> int:
         """How many writes the server has acknowledged."""
-        return self.written - len(self.unknown)
+        return self.done - len(self.unknown)
 
-    def run(self) -> None:
+    def work(self, db: Any) -> None:
         """Write, and read back each list that is full."""
-        db, connection = client(self._uri, timeout=self._timeout)
-        with connection:
-            try:
-                while not self.ending.is_set():
-                    self._write(db)
-                    if self.written % PAGE == 0:
-                        self.check(db, self.written // PAGE - 1)
-            except PyzdbError as error:
-                self._test.violation(f"{self.name}: write {self.written} failed: {error!r}")
+        while not self.ending.is_set():
+            self._write(db)
+            if self.done % PAGE == 0:
+                self.check(db, self.done // PAGE - 1)
 
     def _write(self, db: Any) -> None:
-        number = self.written
+        number = self.done
         page = self._page(number // PAGE)
         if number % PAGE == 0:
             patiently(lambda: db.setdefault(page, []))
@@ -92,11 +83,11 @@ class Writer(threading.Thread):
                 db[page].append(number)
         except (ServerTimeout, OutcomeUnknown):
             self.unknown.add(number)
-        self.written += 1
+        self.done += 1
 
     def check_all(self, db: Any) -> None:
         """Read everything back; for when the client has ended and nothing is on its way."""
-        pages = -(-self.written // PAGE)
+        pages = -(-self.done // PAGE)
         odd = sum(number % 2 for page in range(pages) for number in self.check(db, page))
         counted = db["odd"][self.name]._run()
         if counted != odd:
@@ -107,7 +98,7 @@ class Writer(threading.Thread):
     def check(self, db: Any, page: int) -> list[int]:
         """Read one list back and return it."""
         found: list[int] = patiently(db[self._page(page)]._run)
-        due = range(page * PAGE, min((page + 1) * PAGE, self.written))
+        due = range(page * PAGE, min((page + 1) * PAGE, self.done))
         lost = set(due) - set(found) - self.unknown - self.lost
         doubled = {number for number, times in Counter(found).items() if times > 1} - self.doubled
         self.lost |= lost
@@ -202,12 +193,13 @@ def _hurt(test: Run, server: Server, killer: Killer, kills: int, writers: list[W
                 killer.kill_once()
                 written = sum(writer.acknowledged for writer in writers)
                 test.progress(killer.kills, kills, f"kills, {written:,} writes acknowledged")
-        finally:
-            for writer in writers:
-                writer.ending.set()
             server.start()
             for writer in writers:
+                writer.ending.set()
                 writer.join()
+        finally:
+            for writer in writers:
+                writer.end()
         # Nothing that a client sent before it gave up reaches this next server.
         server.restart()
         for writer in writers:

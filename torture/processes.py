@@ -12,6 +12,7 @@ import random
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.context import ForkServerProcess
@@ -144,11 +145,20 @@ class Server:
 
 def _serve(program: Callable[[Sequence[str]], int], log: str, arguments: Sequence[str]) -> None:
     """What the process does."""
+    threading.Thread(target=_end_with_the_test, daemon=True).start()
     fd = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(fd, 1)
     os.dup2(fd, 2)
     os.close(fd)
     sys.exit(program(arguments))
+
+
+def _end_with_the_test() -> None:
+    """End this process when the one that started it has ended, even if that was killed itself."""
+    test = multiprocessing.parent_process()
+    if test is not None:
+        test.join()
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def free_uris(number: int) -> list[str]:

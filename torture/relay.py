@@ -18,7 +18,7 @@ from typing import Any
 
 from pyzdb.cli import Arguments, run
 from pyzdb.client import client
-from pyzdb.errors import OutcomeUnknown, PyzdbError
+from pyzdb.errors import OutcomeUnknown
 from pyzdb.messages import decode_reply, decode_request
 from torture.clients import Worker, kill_during, resending_after
 from torture.middle import Middle, Sender, way_to
@@ -93,27 +93,20 @@ class Adder(Worker):
     """A client that appends and adds; ``totals`` are those that it was given."""
 
     def __init__(self, test: Run, name: str, uri: str, appends: int) -> None:
-        super().__init__(name=name)
+        super().__init__(test, name, uri)
         self.totals: list[int] = []
-        self._test = test
-        self._uri = uri
         self.appends = appends
 
-    def run(self) -> None:
+    def work(self, db: Any) -> None:
         """Do all appends and additions."""
-        db, connection = client(self._uri, timeout=READY_LIMIT)
-        with connection:
-            try:
-                for number in range(self.appends):
-                    db[self.name].append(number)
-                    self.done += 1
-                    with db.batch() as batch:
-                        batch["total"] += 1
-                        total = batch["total"]._run()
-                    self.totals.append(total.value)
-                    self.done += 1
-            except PyzdbError as error:
-                self._test.violation(f"{self.name}: write {self.done} failed: {error!r}")
+        for number in range(self.appends):
+            db[self.name].append(number)
+            self.done += 1
+            with db.batch() as batch:
+                batch["total"] += 1
+                total = batch["total"]._run()
+            self.totals.append(total.value)
+            self.done += 1
 
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
