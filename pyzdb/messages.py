@@ -1,7 +1,8 @@
 """Requests and replies, and the bytes that carry them: one JSON object a message, UTF-8.
 
 Version 1 requests have no field "version"; their reply is the bare JSON value, and an error is
-a JSON string that holds the traceback. Tags (values.py) are understood wherever they stand.
+a JSON string that holds the traceback. Tags (values.py) are understood wherever they stand; a
+result that is a tuple is an array.
 
 Version 2:
 
@@ -293,8 +294,10 @@ def encode_reply(reply: Reply, version: int = 2) -> bytes:
             if reply.wait is not None:
                 return _encode(_WireReply(wait=reply.wait, ticket=reply.ticket))
             wire, tagged = reply.value, False
+            if version == 1 and type(wire) is tuple:
+                wire = list(wire)  # what `popitem` and its like gave to an old client
             if not reply.plain:
-                wire, tagged = value_to_wire(reply.value, (), RESULT_DEPTH)
+                wire, tagged = value_to_wire(wire, (), RESULT_DEPTH)
             return _encode(wire if version == 1 else _WireReply(wire, tagged))
         error = reply.error
     except (UnicodeEncodeError, PyzdbError, ValueError, RecursionError) as failure:

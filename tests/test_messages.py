@@ -471,3 +471,8 @@ def test_any_reply_is_read_or_refused(fields: Any) -> None:
         assert isinstance(decode_reply(json.dumps(fields).encode()), Reply)
     except MessageError:
         return
+
+
+def test_a_tuple_is_an_array_for_an_old_client() -> None:
+    assert encode_reply(Reply(("k", (1, 2))), 1) == (b'["k",{"_customtype":"tuple","items":[1,2]}]')
+    assert decode_reply(encode_reply(Reply(("k", 1)))).value == ("k", 1)
