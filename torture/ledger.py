@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from pyzdb.database import Database
+from pyzdb.messages import decode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import MemoryStore, ReadOnlyStore
@@ -40,8 +41,10 @@ class Ledger:
         ``started``, which may have made a record that answers nobody."""
         known = database.state()["answers"]["known"]
         if database.sequence not in self.marks:
-            # Only the answer to the request that made the record is in the journal.
+            # Only the answer to the request that made the record is in the journal. What failed
+            # made none, but a lock that had ended may have been freed for it by a record.
             new = {} if started else dict(known.items() - self._known.items())
+            new = {name: each for name, each in new.items() if not _failed(each)}
             before = self.marks[max(self.marks)].answers
             self.marks[database.sequence] = Mark(digest(database), before | new)
         self._known = known
@@ -72,6 +75,10 @@ class Ledger:
             if found < number or (found == number and again != answer):
                 return f"after record {sequence} the answer to {client} is another one"
         return None
+
+
+def _failed(answer: Answer) -> bool:
+    return answer[1] is not None and decode_reply(answer[1]).error is not None
 
 
 def new_ledger(history_limit: int) -> Ledger:
