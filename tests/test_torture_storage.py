@@ -24,6 +24,7 @@ PLANTED = [
     (full, "full-ignored", ("--times", "1")),
     (power, "no-sync", ("--images", "100")),
     (power, "no-folder-sync", ("--images", "100")),
+    (power, "late-sync", ("--images", "700")),
     (syncs, "sync-ignored", ("--syncs", "2")),
 ]
 

@@ -80,11 +80,17 @@ class ForgetfulDisk(MemoryDisk):
         self.after_step()
 
 
-FAULTS: dict[str | None, type[MemoryDisk]] = {
-    None: MemoryDisk,
+FAULTS = {
     "no-sync": LyingDisk,
     "no-folder-sync": ForgetfulDisk,
 }
+"""The disks with a planted fault."""
+
+LATE_SYNC = "late-sync"
+"""A planted fault: with `everysec`, a sync comes some seconds too late."""
+
+TOO_LATE = 5.0
+"""How many seconds after the write."""
 
 
 class Life:
@@ -229,19 +235,23 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
     options = Options(
         __doc__, prog, images=Count(20_000, 1_000, "disks that are looked at after a power loss")
     )
-    options.add_plant(*filter(None, FAULTS))
+    options.add_plant(*FAULTS, LATE_SYNC)
     given = options.parse(arguments)
     return run(lambda: _test(given))
 
 
 def _test(given: argparse.Namespace) -> int:
-    with Run("power", given.seed) as test:
+    interval = TOO_LATE if given.plant == LATE_SYNC else journals.SYNC_INTERVAL
+    with (
+        Run("power", given.seed) as test,
+        patch.object(journals, "SYNC_INTERVAL", interval),
+    ):
         images = {"always": 0, "everysec": 0}
         lives = 0
         while (done := sum(images.values())) < given.images:
             test.progress(done, given.images, "disks")
             fsync: Fsync = "everysec" if lives % 2 else "always"
-            life = Life(test, fsync, FAULTS[given.plant](), given.images - done)
+            life = Life(test, fsync, FAULTS.get(given.plant, MemoryDisk)(), given.images - done)
             life.live()
             images[fsync] += life.images
             lives += 1
