@@ -17,6 +17,7 @@ import os
 import shutil
 import signal
 import traceback
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -315,7 +316,10 @@ class Lives:
         elif phase == START_TORN:
             self._tear()
         random = Random(self._test.random.random())
-        pid = os.fork()
+        with warnings.catch_warnings():
+            # the process uses none of the threads that Python warns about
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pid = os.fork()
         if pid == 0:
             self._be(phase, fatal, random)
         _, status = os.waitpid(pid, 0)
