@@ -293,7 +293,7 @@ class Lives:
             self._live(SAVE, None)  # most lives find a snapshot
             told = self._live(phase, None)
             found += [Point(*value) for kind, value in told if kind == "point" and value[0]]
-        return found
+        return list(dict.fromkeys(found))
 
     def die(self, point: Point) -> None:
         """Live until the point is reached, and die there."""
