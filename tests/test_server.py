@@ -119,6 +119,6 @@ def test_v_tells_what_happens_and_vv_every_detail(tmp_path: Path) -> None:
 
 def test_an_address_that_others_reach_is_warned_of(tmp_path: Path) -> None:
     server = Server(tmp_path)
-    server.uris[0] = server.uris[0].replace("127.0.0.1", "*")
+    server.uris[0] = "tcp://*:" + server.write_uri.rpartition(":")[2]
     with server:
         assert f"every machine that reaches {server.write_uri} can read and write" in server.said()

@@ -10,7 +10,6 @@ import multiprocessing
 import os
 import random
 import signal
-import socket
 import sys
 import threading
 import time
@@ -32,9 +31,8 @@ LOOK = 20
 """Milliseconds between two looks whether a server has ended that should answer."""
 
 PORTS = range(10_000, 32_768)
-"""Ports to listen on. They lie below those that the system gives to outgoing connections: there, a
-client that tries to reach a server that is down now and then connects to itself, and the server
-finds its port taken."""
+"""Ports to listen on. They lie below those that the system gives to outgoing connections, which
+would be in the way of a server that listens on every interface."""
 
 PROBE = b'{"mode": "read", "index": [], "func": "__len__", "args": [], "kwargs": {}}'
 """The request that shows that a server serves: how many keys the root has."""
@@ -162,15 +160,9 @@ def _end_with_the_test() -> None:
 
 
 def free_uris(number: int) -> list[str]:
-    """Return addresses of this machine that nobody listens on."""
-    found: list[socket.socket] = []
-    try:
-        while len(found) < number:
-            try:
-                found.append(socket.create_server(("127.0.0.1", random.choice(PORTS))))
-            except OSError:
-                continue
-        return [f"tcp://127.0.0.1:{each.getsockname()[1]}" for each in found]
-    finally:
-        for each in found:
-            each.close()
+    """Return addresses of this machine that nobody else listens on, nor will.
+
+    All of 127.0.0.0/8 is this machine: a host drawn from it stays ours while a server restarts.
+    """
+    host = ".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))])
+    return [f"tcp://{host}:{port}" for port in random.sample(PORTS, number)]
