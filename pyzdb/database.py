@@ -16,15 +16,12 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import contextlib
-import io
 import logging
 import struct
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -38,7 +35,6 @@ from pyzdb.errors import (
     OperationError,
     Path,
     PyzdbError,
-    QueryError,
     SnapshotFailed,
     SyncFailed,
     path_text,
@@ -55,14 +51,15 @@ from pyzdb.messages import (
     encode_request,
     version_of,
 )
-from pyzdb.operations import Kind, Operation, own
-from pyzdb.proxy import Root
+from pyzdb.operations import Kind
 from pyzdb.saves import Saves
+from pyzdb.source import Interpreter
 from pyzdb.storage.files import Files, Taken, take_all
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
+from pyzdb.transaction import Found, Transaction
 from pyzdb.tree import Tree, query_error
-from pyzdb.values import dumps, is_plain, loads
+from pyzdb.values import is_plain
 
 HISTORY_LIMIT = 10_000
 """Steps that can be undone unless the operator says otherwise."""
@@ -83,10 +80,6 @@ class Asked(NamedTuple):
     request: Request
     message: bytes
     on_lock_socket: bool = False
-
-
-Found = tuple[Any, Operation | None]
-"""What is at the path of a command, and what its function does there."""
 
 
 class Database:
@@ -111,8 +104,7 @@ class Database:
         self._snapshot_bytes = snapshot_bytes
         self._save_from = snapshot_bytes
         self._files = files
-        self._exec_names: dict[str, Any] | None = {} if exec else None
-        self._exec_tree = _OwnTree()
+        self._interpreter = Interpreter() if exec else None
         self._lock_uri = lock_uri
         self._clock = clock
         self._monotonic = monotonic
@@ -153,21 +145,28 @@ class Database:
             self._store.close()
 
     def load(self, state: State | None, sequence: int) -> None:
-        """Hold what a snapshot says, or nothing; ``sequence`` is that of its last record."""
+        """Hold what a snapshot says, or nothing; ``sequence`` is that of its last record.
+
+        Raises CorruptFile for a snapshot that is none of this version.
+        """
         state = state or {"tree": {}}
-        root = state["tree"]
-        self.tree = Tree(root, state["plain"] if "plain" in state else is_plain(root))
-        self.history = History(self.tree, HISTORY_LIMIT)
-        self.lock = Lock()
-        self._answers = Answers()
-        self._ended_lock = None
-        self.sequence = sequence
-        if "history" in state:
-            self.history.restore(state["history"])
-        if "answers" in state:
-            self._answers.restore(state["answers"])
-        if state.get("lock") is not None:
-            self.lock.take(Held(*state["lock"]), self._monotonic())
+        try:
+            root = state["tree"]
+            self.tree = Tree(root, state["plain"] if "plain" in state else is_plain(root))
+            self.history = History(self.tree, HISTORY_LIMIT)
+            self.lock = Lock()
+            self._answers = Answers()
+            self._ended_lock = None
+            self.sequence = sequence
+            if "history" in state:
+                self.history.restore(state["history"])
+            if "answers" in state:
+                self._answers.restore(state["answers"])
+            if state.get("lock") is not None:
+                self.lock.take(Held(*state["lock"]), self._monotonic())
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"{type(error).__name__}: {error}"
+            raise CorruptFile(f"the snapshot is none of this version of pyzdb ({why})") from error
 
     def state(self) -> State:
         """All that a snapshot holds, as builtins; the containers are those of the tree."""
@@ -335,18 +334,19 @@ class Database:
             commands, taken = self._take_files(commands)
             if taken:
                 asked = _resolved(asked, commands)
-        changing = _Changing(self, len(asked.message), plain=not request.tagged)
+        size = len(asked.message)
+        done = Transaction(self.tree, lambda: self._reserve(size), plain=not request.tagged)
         try:
-            value = changing.do(commands[0], found) if found else changing.all(commands)
+            value = done.do(commands[0], found) if found else done.all(commands)
         except BaseException:
-            changing.revert()
+            done.revert()
             for one in taken:
                 one.discard()
             raise
-        if changing.begun:
+        if done.begun:
             what, where = (commands[0].func or "", commands[0].place) if found else ("batch", ())
-            self._record(asked, what, where, changing.changes)
-        if changing.changes:
+            self._record(asked, what, where, done.changes)
+        if done.changes:
             self._taken += taken
         else:
             for one in taken:
@@ -370,7 +370,7 @@ class Database:
             raise
         return tuple(resolved), taken
 
-    def reserve(self, size: int) -> None:
+    def _reserve(self, size: int) -> None:
         """Make room for the record of a message of ``size`` bytes, before anything changes.
 
         Raises ReadOnlyError and StorageFull.
@@ -398,13 +398,13 @@ class Database:
         self.history.add(Step(what, where, self._now, asked.request.client), changes)
 
     def _undo(self, asked: Asked, steps: int = 1) -> Reply:
-        self.reserve(len(asked.message))
+        self._reserve(len(asked.message))
         self.history.undo_steps(steps)
         self._append(asked.message)
         return Reply()
 
     def _redo(self, asked: Asked, steps: int = 1) -> Reply:
-        self.reserve(len(asked.message))
+        self._reserve(len(asked.message))
         self.history.redo_steps(steps)
         self._append(asked.message)
         return Reply()
@@ -429,7 +429,7 @@ class Database:
         return Reply({"sequence": self.sequence})
 
     def _configure(self, asked: Asked) -> Reply:
-        self.reserve(len(asked.message))
+        self._reserve(len(asked.message))
         (self.history.limit,) = asked.request.args
         self.history.trim()
         self._append(asked.message)
@@ -443,47 +443,25 @@ class Database:
         The record holds what it did, and in place of the source what it printed.
         """
         request = asked.request
-        changing = _Changing(self, len(asked.message))
+        done = Transaction(self.tree, lambda: self._reserve(len(request.command or "")))
         if self._replayed:
             printed = request.command or ""
             for command in request.commands:
-                changing.do(command)
-        else:
-            printed, commands = self._run_source(request.command or "", changing)
-            try:
-                asked = _resolved(asked, commands, printed)
-                self.reserve(len(asked.message))
-            except PyzdbError:
-                changing.revert()
-                raise
-        self._record(asked, "exec", (), changing.changes)
-        return Reply(printed)
-
-    def _run_source(self, source: str, changing: _Changing) -> tuple[str, tuple[Command, ...]]:
-        """What the source prints, its traceback included, and what it changes."""
-        if self._exec_names is None:
+                done.do(command)
+        elif self._interpreter is None:
             raise ExecRefused(
                 "this server runs no code of its clients; it must be started with --exec for that"
             )
-        own_tree = self._exec_tree
-        self._exec_names["db"] = Root(own_tree)
-        printed = io.StringIO()
-        with (
-            own_tree.changed_by(changing),
-            contextlib.redirect_stdout(printed),
-            contextlib.redirect_stderr(printed),
-        ):
+        else:
+            printed, commands = self._interpreter.run(request.command or "", done)
             try:
-                exec(compile(source, "<exec>", "exec"), self._exec_names)
-            except SyncFailed:
+                asked = _resolved(asked, commands, printed)
+                self._reserve(len(asked.message))
+            except PyzdbError:
+                done.revert()
                 raise
-            except BaseException:  # SystemExit too: the source is not the server
-                traceback.print_exc()
-                changing.revert()
-                own_tree.commands.clear()
-        # Python prints what no message can carry, a lone surrogate, as an error output shows it.
-        text = printed.getvalue().encode(errors="backslashreplace").decode()
-        return text, tuple(own_tree.commands)
+        self._record(asked, "exec", (), done.changes)
+        return Reply(printed)
 
     # --- the lock --------------------------------------------------------------------------
 
@@ -505,7 +483,7 @@ class Database:
 
     def _take_lock(self, asked: Asked) -> Reply:
         request = asked.request
-        self.reserve(len(asked.message))
+        self._reserve(len(asked.message))
         if self.lock.held is not None:
             raise LockError("this client holds the lock already")
         lease = lease_of(request.lease)
@@ -517,116 +495,12 @@ class Database:
         return Reply(answer)
 
     def _give_lock_back(self, asked: Asked) -> Reply:
-        self.reserve(len(asked.message))
+        self._reserve(len(asked.message))
         if self.lock.held is None:
             raise LockError("this client does not hold the lock")
         self._append(asked.message)
         self.lock.free()
         return Reply({"locked": False})
-
-
-class _Changing:
-    """Commands that are being done as one: each is applied at once, and all can be reverted."""
-
-    def __init__(self, database: Database, size: int, plain: bool = False) -> None:
-        self._database = database
-        self._size = size
-        self._plain = plain
-        self._was_plain = database.tree.plain
-        self.begun = False
-        self.changes: list[Change] = []
-
-    def do(self, command: Command, found: Found | None = None) -> Any:
-        """Do one command, for which this may have been ``found``; the result may be a part of
-        the tree."""
-        tree = self._database.tree
-        value, operation = found or tree.operation(command)
-        if operation is None or operation.kind is Kind.READ:
-            return tree.read(command, value, operation)
-        if not self.begun:
-            self._database.reserve(self._size)
-            self.begun = True
-        result, changes = tree.write(command, value, operation, self._plain)
-        self.changes += changes
-        return result
-
-    def all(self, commands: tuple[Command, ...]) -> list[Any]:
-        """Do many commands: their results as they are in turn; an error has its number."""
-        find = self._database.tree.find
-        results: list[Any] = []
-        try:
-            for command in commands:
-                result = find(command.index) if command.func is None else self.do(command)
-                if type(result) is dict or type(result) is list:
-                    result = own(result)  # a later command may change what is in the tree
-                results.append(result)
-        except QueryError as error:
-            error.command = len(results)
-            error.args = (f"command {error.command}: {error}",)
-            raise
-        return results
-
-    def revert(self, kept: int = 0) -> None:
-        """Take back all changes but the first ``kept``."""
-        tree = self._database.tree
-        tree.revert(self.changes[kept:])
-        del self.changes[kept:]
-        if not self.changes:
-            tree.plain = self._was_plain
-
-
-class _OwnTree:
-    """The service behind `db` in source that the server runs: values are copied as on a wire.
-
-    Source can keep a part of `db` for later source, so all of it has this one. Between two runs it
-    refuses everything: what is done then would be in no record.
-    """
-
-    def __init__(self) -> None:
-        self._changing: _Changing | None = None
-        self.commands: list[Command] = []
-
-    @contextlib.contextmanager
-    def changed_by(self, changing: _Changing) -> Iterator[None]:
-        """Collect in ``commands`` what is done to the tree by way of ``changing``."""
-        self._changing = changing
-        self.commands.clear()
-        try:
-            yield
-        finally:
-            self._changing = None
-
-    def query(self, command: Command) -> Any:
-        request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
-        message = encode_request(request)
-        changes = self._running().changes
-        before = len(changes)
-        result = self._running().do(decode_request(message).single)
-        if len(changes) > before:
-            # The values in the tree may be changed later, those of the record must not be.
-            self.commands.append(decode_request(message).single)
-        return loads(dumps(result))
-
-    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
-        changing = self._running()
-        kept, known = len(changing.changes), len(self.commands)
-        try:
-            return [self.query(command) for command in commands]
-        except BaseException:
-            changing.revert(kept)
-            del self.commands[known:]
-            raise
-
-    def _running(self) -> _Changing:
-        if self._changing is None:
-            raise ExecRefused("the tree is open to source of a client only while that is run")
-        return self._changing
-
-    def lock(self, timeout: float | None, lease: float | None) -> None:
-        raise LockError("source that the server runs has the tree for itself")
-
-    def unlock(self) -> None:
-        raise LockError("source that the server runs has the tree for itself")
 
 
 def _resolved(asked: Asked, commands: tuple[Command, ...], printed: str | None = None) -> Asked:

@@ -825,3 +825,14 @@ def test_errors_of_the_package_are_all_that_a_request_can_raise(engine: Engine) 
     engine.put("x", 1)
     with pytest.raises(OperationError, match="ZeroDivisionError"):
         engine.call("__ifloordiv__", 0, at=("x",))
+
+
+def test_a_snapshot_of_another_version_is_refused() -> None:
+    database = Database(MemoryStore())
+    for state in (
+        {},
+        {"tree": {}, "history": {"steps": [(("set",), [])]}},
+        {"tree": {}, "lock": 1},
+    ):
+        with pytest.raises(CorruptFile, match="none of this version"):
+            database.load({"plain": True, **state}, 1)

@@ -174,15 +174,15 @@ def late():
         db['x'] = 1
     except Exception as error:
         said.append(type(error).__name__)
-thread = threading.Thread(target=late)
+thread = threading.Thread(target=late, name="late")
+thread.go = go
 thread.start()
 """
     run(engine, source)
-    names = engine.db._exec_names
-    assert names is not None
-    names["go"].set()
-    names["thread"].join()
-    assert names["said"] == ["ExecRefused"]
+    (thread,) = [each for each in threading.enumerate() if each.name == "late"]
+    vars(thread)["go"].set()
+    thread.join()
+    assert run(engine, "print(said)") == "['ExecRefused']\n"
     assert engine.tree == {"l": [1, 2]}
 
 

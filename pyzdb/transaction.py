@@ -1,0 +1,69 @@
+"""Commands that are done as one: each is applied at once, and all can be taken back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pyzdb.edits import Change
+from pyzdb.errors import QueryError
+from pyzdb.messages import Command
+from pyzdb.operations import Kind, Operation, own
+from pyzdb.tree import Tree
+
+Found = tuple[Any, Operation | None]
+"""What is at the path of a command, and what its function does there."""
+
+
+class Transaction:
+    """The commands of one request.
+
+    ``reserve`` is called before the first that writes, and may raise; ``plain`` (bool): their
+    arguments are known to be of plain JSON types. ``begun`` tells whether one writes, ``changes``
+    what they did.
+    """
+
+    def __init__(self, tree: Tree, reserve: Callable[[], None], plain: bool = False) -> None:
+        self._tree = tree
+        self._reserve = reserve
+        self._plain = plain
+        self._was_plain = tree.plain
+        self.begun = False
+        self.changes: list[Change] = []
+
+    def do(self, command: Command, found: Found | None = None) -> Any:
+        """Do one command, for which this may have been ``found``; the result may be a part of
+        the tree."""
+        tree = self._tree
+        value, operation = found or tree.operation(command)
+        if operation is None or operation.kind is Kind.READ:
+            return tree.read(command, value, operation)
+        if not self.begun:
+            self._reserve()
+            self.begun = True
+        result, changes = tree.write(command, value, operation, self._plain)
+        self.changes += changes
+        return result
+
+    def all(self, commands: tuple[Command, ...]) -> list[Any]:
+        """Do many commands: their results as they are in turn; an error has its number."""
+        find = self._tree.find
+        results: list[Any] = []
+        try:
+            for command in commands:
+                result = find(command.index) if command.func is None else self.do(command)
+                if type(result) is dict or type(result) is list:
+                    result = own(result)  # a later command may change what is in the tree
+                results.append(result)
+        except QueryError as error:
+            error.command = len(results)
+            error.args = (f"command {error.command}: {error}",)
+            raise
+        return results
+
+    def revert(self, kept: int = 0) -> None:
+        """Take back all changes but the first ``kept``."""
+        self._tree.revert(self.changes[kept:])
+        del self.changes[kept:]
+        if not self.changes:
+            self._tree.plain = self._was_plain
