@@ -81,6 +81,8 @@ def test_reads_go_to_the_read_address_and_writes_do_not(
         assert shell.ask("db['x'] = 3") == "None"
         # Nobody answers at the read address before there is a read-only server.
         shell.tell("db")
+        waits_for = f"no answer from {server.write_uri} or {server.read_uri}; still trying"
+        assert shell.stderr.readline().startswith(waits_for)
         start_server(writer=server)
         assert shell.stdout.readline() == "{'x': 3}\n"
 

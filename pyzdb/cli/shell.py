@@ -32,7 +32,7 @@ COMPLETION_TIMEOUT = 1.0
 """Seconds that a completion waits for its keys: later, the list is in the way of the typing."""
 
 REASONS = {
-    "silent": "no answer from {uri}; still trying",
+    "silent": "no answer from {asked}; still trying",
     "locked": "another client holds the lock; waiting",
     "saving": "the server is saving; waiting",
 }
@@ -76,7 +76,7 @@ def seconds(text: str) -> float:
 def _talk(write_uri: str, read_uri: str | None, timeout: float) -> int:
     db, connection = client(write_uri, read_uri, timeout=timeout)
     with connection:
-        notice = Notice(write_uri)
+        notice = Notice(write_uri if read_uri is None else f"{write_uri} or {read_uri}")
         connection.on_wait = notice
         prompt = Prompt({"db": db, "connection": connection})
         if not is_terminal():
@@ -90,15 +90,15 @@ def _talk(write_uri: str, read_uri: str | None, timeout: float) -> int:
 class Notice:
     """Says on standard error what a query waits for, once a query and reason."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri = uri
+    def __init__(self, asked: str) -> None:
+        self._asked = asked
         self._said: set[str] = set()
 
     def __call__(self, reason: str, seconds: float) -> None:
         """Be told by the connection that a query has waited for so many seconds."""
         if seconds >= PATIENCE and reason not in self._said:
             self._said.add(reason)
-            text = REASONS[reason].format(uri=self.uri)
+            text = REASONS[reason].format(asked=self._asked)
             print(f"{text} (Ctrl-C stops waiting)", file=sys.stderr, flush=True)
 
     def next(self) -> None:
