@@ -257,6 +257,7 @@ FIRST_START = "the first start"
 SAVE = "a save"
 SAVE_BESIDE = "a save beside the service"
 FIRST_FILE = "the first large file"
+SENT_FILE = "a large file that is sent"
 START = "a start"
 START_TORN = "a start after a torn write"
 STARTS = (FIRST_START, START, START_TORN)
@@ -265,7 +266,7 @@ PHASES: dict[str, Callable[[Life], None]] = {
     "an append": Life.append,
     "an append that needs room": Life.append_large,
     FIRST_FILE: Life.send_file,
-    "a large file that is sent": Life.send_file,
+    SENT_FILE: Life.send_file,
     "a large file that is moved": Life.move_file,
     SAVE: Life.save,
     SAVE_BESIDE: Life.save_beside,
@@ -290,7 +291,8 @@ class Lives:
         """Every point there is, or those of one phase, found by lives that nobody kills."""
         found = []
         for phase in (*STARTS, *PHASES) if only is None else (only,):
-            self._live(SAVE, None)  # most lives find a snapshot
+            for before in (SAVE, SENT_FILE):  # most lives find a snapshot and a folder of files
+                self._live(before, None)
             told = self._live(phase, None)
             found += [Point(*value) for kind, value in told if kind == "point" and value[0]]
         return list(dict.fromkeys(found))
