@@ -183,9 +183,9 @@ class Comparison(RuleBasedStateMachine):
         if any(reason in str(ours) for reason in REFUSED):
             return []
         _, theirs = failing(lambda: in_python(after, sent(command)))
-        assert (ours is None) == (theirs is None)
+        assert (ours is None) == (theirs is None), (ours, theirs)
         for kind in (KeyError, IndexError, TypeError, ValueError):
-            assert isinstance(ours, kind) == isinstance(theirs, kind)
+            assert isinstance(ours, kind) == isinstance(theirs, kind), (ours, theirs)
         if ours is None:
             self.model = unshared(after)
         return changes or []
