@@ -104,13 +104,14 @@ class Database:
         self._snapshot_bytes = snapshot_bytes
         self._save_from = snapshot_bytes
         self._files = files
-        self._interpreter = Interpreter() if exec else None
+        self._interpreter = Interpreter(self._refuse_new_files) if exec else None
         self._lock_uri = lock_uri
         self._clock = clock
         self._monotonic = monotonic
         self._now = 0.0
         self._replayed = 0  # the sequence of the record that is being done again
         self._taken: list[Taken] = []
+        self._moved: list[tuple[str, str]] = []
         self._ended_lock: Held | None = None
         self._history_limit = history_limit
         self.sequence = 0
@@ -128,6 +129,7 @@ class Database:
             self.load(opened.state, self._store.sequence)
             for sequence, body in opened.records:
                 self.replay(sequence, body)
+            self._finish_moves()
             if self.history.limit != self._history_limit:
                 limit = Request(CONFIGURE, 2, args=(self._history_limit,))
                 self._do(Asked(limit, encode_request(limit)))
@@ -188,6 +190,8 @@ class Database:
             request = decode_request(message)
             reply = self._do(Asked(request, message))
             self.sequence = sequence
+            if request.moved and self._files is not None:
+                self._moved += request.moved
             if request.number:
                 answer = encode_reply(reply, request.version)
                 self._answers.remember(request.client, request.number, answer, sequence)
@@ -208,8 +212,8 @@ class Database:
         """
         try:
             request = decode_request(message)
-            if request.mode == CONFIGURE:
-                raise MessageError(f"unknown mode {CONFIGURE!r}")
+            if request.mode == CONFIGURE or request.moved:
+                raise MessageError("this is a record of a journal and no request")
         except MessageError as error:
             return encode_reply(Reply(error=error), version_of(message))
         return self.answer(Asked(request, message, on_lock_socket))
@@ -333,7 +337,9 @@ class Database:
         if request.tagged and self._files is not None and not self._replayed:
             commands, taken = self._take_files(commands)
             if taken:
-                asked = _resolved(asked, commands)
+                asked = _resolved(
+                    asked, commands, moved=tuple(filter(None, (t.moved for t in taken)))
+                )
         size = len(asked.message)
         done = Transaction(self.tree, lambda: self._reserve(size), plain=not request.tagged)
         try:
@@ -369,6 +375,17 @@ class Database:
                 one.discard()
             raise
         return tuple(resolved), taken
+
+    def _refuse_new_files(self, command: Command) -> None:
+        if self._files is not None:
+            take_all(self._files, (command.args, command.kwargs), new=False)
+
+    def _finish_moves(self) -> None:
+        """Remove what a crash left of files that were moved."""
+        if self._files is not None:
+            for source, location in self._moved:
+                self._files.finish(source, location)
+            self._moved.clear()
 
     def _reserve(self, size: int) -> None:
         """Make room for the record of a message of ``size`` bytes, before anything changes.
@@ -503,14 +520,20 @@ class Database:
         return Reply({"locked": False})
 
 
-def _resolved(asked: Asked, commands: tuple[Command, ...], printed: str | None = None) -> Asked:
+def _resolved(
+    asked: Asked,
+    commands: tuple[Command, ...],
+    printed: str | None = None,
+    moved: tuple[tuple[str, str], ...] = (),
+) -> Asked:
     """What was asked, with what it came to in place of what it said."""
     request = asked.request
     if request.mode in ("batch", "exec"):
-        request = replace(request, version=2, commands=commands, command=printed)
+        request = replace(request, commands=commands, command=printed)
     else:
         (one,) = commands
-        request = replace(request, version=2, args=one.args, kwargs=one.kwargs)
+        request = replace(request, args=one.args, kwargs=one.kwargs)
+    request = replace(request, version=2, moved=moved)
     return Asked(request, encode_request(request), asked.on_lock_socket)
 
 

@@ -41,7 +41,9 @@ Version 2:
     ticket      to be sent along then
     ==========  ==================================================================
 
-A field at its default is left out, and a field that is not known is ignored.
+A field at its default is left out, and a field that is not known is ignored. The journal holds
+requests too (database.py), in which "moved" lists the large files that they moved, [[source,
+location], ...]; no client may send it.
 """
 
 from __future__ import annotations
@@ -114,6 +116,7 @@ class Request(msgspec.Struct, omit_defaults=True, gc=False):
     lease: float | None = None
     ticket: int = 0
     command: str | None = None
+    moved: tuple[tuple[str, str], ...] = ()
     tagged: bool = False
 
     @property

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import io
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from pyzdb.errors import ExecRefused, LockError, SyncFailed
@@ -24,9 +25,13 @@ from pyzdb.values import dumps, loads
 
 
 class Interpreter:
-    """Runs source in one namespace, and is the service behind the `db` in it."""
+    """Runs source in one namespace, and is the service behind the `db` in it.
 
-    def __init__(self) -> None:
+    ``check`` is called with each command, and may raise.
+    """
+
+    def __init__(self, check: Callable[[Command], None]) -> None:
+        self._check = check
         self._names: dict[str, Any] = {}
         self._transaction: Transaction | None = None
         self._commands: list[Command] = []
@@ -58,8 +63,10 @@ class Interpreter:
         transaction = self._running()
         request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
         message = encode_request(request)
+        done = decode_request(message).single
+        self._check(done)
         before = len(transaction.changes)
-        result = transaction.do(decode_request(message).single)
+        result = transaction.do(done)
         if len(transaction.changes) > before:
             # The values in the tree may be changed later, those of the record must not be.
             self._commands.append(decode_request(message).single)

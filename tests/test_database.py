@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -546,6 +547,41 @@ def test_the_journal_is_read_when_the_file_is_long_gone(
         path.unlink()
     filing.restart()
     assert filing.tree == before
+
+
+def test_a_start_removes_the_source_that_a_crash_left(
+    filing: Engine, source: Path, tmp_path: Path
+) -> None:
+    filing.put("report", File(str(source)))
+    os.link(stored(tmp_path)[0], source)
+    filing.restart()
+    assert not source.exists()
+    source.write_bytes(b"a new report")
+    filing.restart()
+    assert source.read_bytes() == b"a new report"
+    assert stored(tmp_path)[0].read_bytes() == b"the report"
+
+
+def test_no_request_names_the_files_that_it_moved(filing: Engine, source: Path) -> None:
+    os.link(source, source.parent / "other")
+    with pytest.raises(MessageError):
+        filing.get(func="__len__", index=(), moved=((str(source), str(source.parent / "other")),))
+    filing.restart()
+    assert source.exists()
+
+
+def test_source_stores_no_file_but_one_that_is_stored(
+    start: Start, source: Path, tmp_path: Path
+) -> None:
+    folder = [str(source.parent)]
+    engine = start(files=Files(Disk(), str(tmp_path / "bigfiles"), folder), exec=True)
+    new = f"from pyzdb import File; db['b'] = [File({str(source)!r})]"
+    assert "FileRefused" in engine.get("exec", command=new)
+    engine.put("a", File(str(source)))
+    assert engine.get("exec", command="db['b'] = db['a']._run(); print(db['b'] == db['a'])") == (
+        "True\n"
+    )
+    assert len(stored(tmp_path)) == 1
 
 
 # --- a server that only reads ----------------------------------------------------------------

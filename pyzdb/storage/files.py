@@ -9,7 +9,7 @@ Rules this module keeps:
   goes on with the readable part of the old one.
 - A file is durable in the folder before the record that names it is written; its source is
   removed after that record is durable. A crash between the two leaves a name too many, never a
-  file too few.
+  file too few; the record tells the next start, which removes it.
 - What a record names is never removed: undo and redo may bring it back.
 """
 
@@ -65,6 +65,11 @@ class Taken:
         self._placed = placed
         self._source = source
 
+    @property
+    def moved(self) -> tuple[str, str] | None:
+        """The paths that the file was and is at, if it was moved."""
+        return None if self._source is None else (self._source[0], str(self.file.location))
+
     def commit(self) -> None:
         """The record is durable: remove the source, unless it is another file by now."""
         if self._source is None:
@@ -98,11 +103,14 @@ class Files:
         self._allowed = [disk.real_path(name) for name in allowed]
         self._database = None if database is None else disk.real_path(database)
 
-    def take(self, file: File) -> Taken:
+    def take(self, file: File, new: bool = True) -> Taken:
         """Put what a File names or carries into the folder, so that it is on the disk.
 
-        Raises FileRefused for what may not be taken, StorageFull and StorageError.
+        Raises FileRefused for what may not be taken, with ``new`` False for all that is not in
+        the folder yet; StorageFull and StorageError.
         """
+        if not new and (file.content is not None or not self._holds(file)):
+            raise FileRefused("source that a server runs stores no new File; a client can")
         if file.content is not None:
             content = file.content
             location = self._place(file.filename, lambda target: self._write(target, content))
@@ -130,6 +138,19 @@ class Files:
             )
         finally:
             self._disk.close(held)
+
+    def finish(self, source: str, location: str) -> None:
+        """Remove the source of a file that was moved, if a crash left it: when both are the same
+        file, and so still what the record says."""
+        try:
+            left, stored = self._disk.identity(source), self._disk.identity(location)
+            if left is not None and stored is not None and left[:2] == stored[:2]:
+                self._disk.unlink(source)
+        except OSError as error:
+            _log.warning("%s was taken, but cannot be removed: %s", source, error.strerror)
+
+    def _holds(self, file: File) -> bool:
+        return _lies_in(self._resolve(str(file.location)), self._folder)
 
     def _resolve(self, location: str) -> str:
         try:
@@ -222,16 +243,16 @@ def _new_name(filename: str) -> str:
     return f"{os.urandom(PREFIX_BYTES).hex()}-{name}"
 
 
-def take_all(files: Files, value: Any) -> tuple[Any, list[Taken]]:
+def take_all(files: Files, value: Any, new: bool = True) -> tuple[Any, list[Taken]]:
     """Take every File that lies in a value, all or none: the value to store, and what was taken.
 
-    A value without one comes back itself. Raises what `Files.take` raises.
+    A value without one comes back itself. ``new`` and what is raised are as in `Files.take`.
     """
     taken: list[Taken] = []
     if not _holds_file(value):
         return value, taken
     try:
-        return _with_taken(files, value, taken), taken
+        return _with_taken(files, value, taken, new), taken
     except BaseException:
         for one in taken:
             one.discard()
@@ -248,14 +269,14 @@ def _holds_file(value: Any) -> bool:
     return isinstance(value, File)
 
 
-def _with_taken(files: Files, value: Any, taken: list[Taken]) -> Any:
+def _with_taken(files: Files, value: Any, taken: list[Taken], new: bool) -> Any:
     if isinstance(value, dict):
-        return {key: _with_taken(files, child, taken) for key, child in value.items()}
+        return {key: _with_taken(files, child, taken, new) for key, child in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return type(value)([_with_taken(files, child, taken) for child in value])
+        return type(value)([_with_taken(files, child, taken, new) for child in value])
     if isinstance(value, Custom):
-        return Custom(value.name, _with_taken(files, value.fields, taken))
+        return Custom(value.name, _with_taken(files, value.fields, taken, new))
     if isinstance(value, File):
-        taken.append(files.take(value))
+        taken.append(files.take(value, new))
         return taken[-1].file
     return value
