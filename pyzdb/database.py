@@ -195,10 +195,9 @@ class Database:
             if request.number:
                 answer = encode_reply(reply, request.version)
                 self._answers.remember(request.client, request.number, answer, sequence)
-        except (PyzdbError, struct.error) as error:
-            raise CorruptFile(
-                f"record {sequence} of the journal cannot be done: {error}"
-            ) from error
+        except Exception as error:  # a record that this version did not make may raise anything
+            text = f"{type(error).__name__}: {error}"
+            raise CorruptFile(f"record {sequence} of the journal cannot be done: {text}") from error
         finally:
             self._replayed = 0
 
