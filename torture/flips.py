@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 
 from pyzdb.cli import Arguments, run
-from pyzdb.errors import CorruptFile, PyzdbError
+from pyzdb.errors import CorruptFile
 from pyzdb.storage.parts import HEADER_SIZE
 from torture.report import Count, Options, Run
 from torture.victim import KINDS, NO_CHECKSUM, Victim, planted
@@ -63,8 +63,8 @@ def _flip(test: Run, victim: Victim, path: str) -> str | None:
             return "refused"
         test.violation(f"{where}: the message does not say where: {error}")
         return None
-    except PyzdbError as error:
-        test.violation(f"{where}: {error}")
+    except Exception as error:  # anything else that a start raises
+        test.violation(f"{where}: {type(error).__name__}: {error}")
         return None
     fault = victim.ledger.fault(database)
     database.close()
