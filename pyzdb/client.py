@@ -14,6 +14,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import socket as sockets
@@ -23,7 +24,6 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import zmq
@@ -35,6 +35,7 @@ from pyzdb.errors import (
     LockError,
     LockTimeout,
     OutcomeUnknown,
+    PyzdbError,
     ServerTimeout,
 )
 from pyzdb.locks import lease_of
@@ -65,6 +66,9 @@ LONGEST_RETURN = 0.1
 
 RECONNECT_INTERVAL = 50
 """Milliseconds between two tries to reach a server that is away."""
+
+GOODBYE = 1.0
+"""Seconds that closing a connection waits for its lock to be given back."""
 
 READS = frozenset(
     name
@@ -160,9 +164,17 @@ class Connection:
         self._session().unlock()
 
     def close(self) -> None:
-        """Close every socket; what another thread waits for raises ConnectionClosed."""
+        """Close every socket; what another thread waits for raises ConnectionClosed.
+
+        A lock that this thread still holds is given back, if the server answers soon.
+        """
         if self._closed:
             return
+        session = getattr(self._local, "session", None)
+        if self._forks == _forks and session is not None and session.holds_lock:
+            self.timeout = min(self.timeout, GOODBYE)
+            with contextlib.suppress(PyzdbError):  # then its lease will end
+                session.unlock()
         self._closed = True
         if self._forks == _forks:
             # The end of the context wakes those who wait; then each session can be closed.
@@ -175,12 +187,7 @@ class Connection:
     def __enter__(self) -> Connection:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def __del__(self) -> None:
@@ -328,6 +335,10 @@ class _Session:
     def _hello(self) -> int:
         """The sequence number that the server is at."""
         return self.ask(Request("hello", 2))["sequence"]  # type: ignore[no-any-return]
+
+    @property
+    def holds_lock(self) -> bool:
+        return self._token is not None
 
     def lock(self, timeout: float | None, lease: float | None) -> None:
         if self._token is not None:

@@ -136,6 +136,15 @@ def test_a_failing_block_gives_the_lock_back(server: Server, connect: Callable[.
         pass
 
 
+def test_closing_a_connection_gives_the_lock_back(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    db, connection = client(server.write_uri)
+    with connection:
+        db.lock(lease=1000)
+    connect(server.write_uri)["x"] = 1
+
+
 def test_a_late_message_of_an_old_holder_is_refused(
     server: Server, connect: Callable[..., Any]
 ) -> None:

@@ -12,7 +12,6 @@ import random
 import threading
 from collections import deque
 from collections.abc import Iterator
-from types import TracebackType
 from typing import ClassVar, Self
 
 import zmq
@@ -67,12 +66,7 @@ class Middle:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._ending.set()
         self._thread.join()
         self._context.destroy(linger=0)

@@ -16,7 +16,6 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from pyzdb.cli import FAILED, OK, parser_of
@@ -96,12 +95,7 @@ class Run:
         self.folder = Path(tempfile.mkdtemp(prefix=f"torture-{self.name}-"))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._erase()
         if self.violations or (error is not None and not isinstance(error, KeyboardInterrupt)):
             print(f"{self.name}: the files are kept in {self.folder}", file=sys.stderr)

@@ -23,7 +23,10 @@ FSYNC_POLICIES = get_args(Fsync)
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
     """Serve until a signal ends it, and return the exit status."""
-    given = parser(prog).parse_args(arguments)
+    known = parser(prog)
+    given = known.parse_args(arguments)
+    if given.read_only and given.exec:
+        known.error("--exec is for the server that keeps the database, not for one that only reads")
     configure_logging(given.verbose)
     options = Options(
         filename=given.db_filename,
