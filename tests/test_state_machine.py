@@ -292,12 +292,12 @@ class Comparison(RuleBasedStateMachine):
 
 
 def unshared(value: Any) -> Any:
-    """A copy in which no container stands twice."""
+    """A copy in which nothing that can be changed stands twice."""
     if isinstance(value, dict):
         return {key: unshared(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [unshared(item) for item in value]
-    return tuple(map(unshared, value)) if isinstance(value, tuple) else value
+    if isinstance(value, list | tuple):
+        return type(value)(map(unshared, value))
+    return set(value) if isinstance(value, set) else value
 
 
 TestComparison = Comparison.TestCase
