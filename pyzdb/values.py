@@ -415,6 +415,7 @@ class _Tagging:
         if kind is not tuple:
             for item in items:
                 self._check_hashable(item)
+            items.sort(key=_encoder.encode)  # a set has another order in every process
         return self._tag(_SEQUENCES[kind], {"items": items})
 
     def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:

@@ -7,8 +7,11 @@ import copy
 import enum
 import json
 import math
+import os
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
@@ -649,3 +652,18 @@ def test_a_short_message_does_not_cost_much() -> None:
     large = from_wire({TAG: "int", "hex": "f" * 1_000_000})
     assert {large: 1}[large] == 1
     assert loads(dumps(large)) == large
+
+
+def test_a_set_is_written_in_the_same_order_in_every_process() -> None:
+    script = "from pyzdb.values import dumps; print(dumps({'a', 'b', 3, ('c', 1), None}).decode())"
+    written = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(written) == 1
