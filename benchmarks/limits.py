@@ -1,8 +1,8 @@
 """What ZeroMQ, the disk and JSON allow: the same transport and nothing else.
 
-The bare queue is the topology of pyzdb's server (ROUTER and DEALER joined by a thread that is in
-`zmq.proxy`, REP sockets behind it that one thread polls) and answers each message with itself.
-The synced one writes what came in one round to a file, syncs it, and only then answers.
+The bare queue is the topology of pyzdb's server at its barest: ROUTER and DEALER joined by a thread
+that is in `zmq.proxy`, and one REP socket behind it that answers each message with itself. The
+synced one writes each message to a file and syncs it before it answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import zmq
 
 from benchmarks.measuring import Setup
 from benchmarks.processes import Work, repeat
-from pyzdb.server.service import POOL
 from pyzdb.storage.disk import ZERO_FILL, Disk
 
 BACK_END = "inproc://back"
@@ -40,9 +39,9 @@ def synced_queue(setup: Setup) -> Iterator[str]:
     os.fsync(descriptor)
     end = 0
 
-    def save(messages: list[bytes]) -> None:
+    def save(message: bytes) -> None:
         nonlocal end
-        end += os.pwrite(descriptor, b"".join(messages), end)
+        end += os.pwrite(descriptor, message, end)
         os.fdatasync(descriptor)
 
     with bare_queue(save) as address:
@@ -51,19 +50,17 @@ def synced_queue(setup: Setup) -> Iterator[str]:
 
 
 @contextmanager
-def bare_queue(save: Callable[[list[bytes]], None] | None = None) -> Iterator[str]:
+def bare_queue(save: Callable[[bytes], None] | None = None) -> Iterator[str]:
     """Answer every message with itself, after ``save`` if there is one; the context is the
     address."""
     context = zmq.Context()
-    router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
+    router, dealer, rep = [context.socket(kind) for kind in (zmq.ROUTER, zmq.DEALER, zmq.REP)]
     port = router.bind_to_random_port("tcp://127.0.0.1")
     dealer.bind(BACK_END)
-    answering = [context.socket(zmq.REP) for _ in range(POOL)]
-    for each in answering:
-        each.connect(BACK_END)
+    rep.connect(BACK_END)
     threads = [
         Thread(target=_until_the_end, args=(lambda: zmq.proxy(router, dealer), [router, dealer])),
-        Thread(target=_until_the_end, args=(lambda: _answer(answering, save), answering)),
+        Thread(target=_until_the_end, args=(lambda: _answer(rep, save), [rep])),
     ]
     for thread in threads:
         thread.start()
@@ -85,17 +82,12 @@ def _until_the_end(work: Callable[[], object], sockets: list[zmq.Socket[bytes]])
             each.close(linger=0)
 
 
-def _answer(sockets: list[zmq.Socket[bytes]], save: Callable[[list[bytes]], None] | None) -> None:
-    poller = zmq.Poller()
-    for each in sockets:
-        poller.register(each, zmq.POLLIN)
+def _answer(socket: zmq.Socket[bytes], save: Callable[[bytes], None] | None) -> None:
     while True:
-        ready = [socket for socket, _ in poller.poll()]
-        messages = [socket.recv() for socket in ready]
+        message = socket.recv()
         if save is not None:
-            save(messages)
-        for socket, message in zip(ready, messages, strict=True):
-            socket.send(message)
+            save(message)
+        socket.send(message)
 
 
 @contextmanager
