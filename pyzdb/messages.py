@@ -49,6 +49,7 @@ location], ...]; no client may send it.
 from __future__ import annotations
 
 import traceback
+from math import isfinite
 from typing import Any
 
 import msgspec
@@ -227,7 +228,7 @@ def encode_request(request: Request) -> bytes:
             commands[place], command_tagged = _to_tags(command)
             tagged = tagged or command_tagged
         request = msgspec.structs.replace(request, commands=tuple(commands))
-    elif request.args or request.index or request.kwargs:
+    elif request.kwargs or not (_is_simple(request.args) and _is_simple(request.index or ())):
         single = request.single
         sent, tagged = _to_tags(single)
         if sent is not single:
@@ -241,15 +242,26 @@ def encode_request(request: Request) -> bytes:
         raise _surrogate_in(request) from None
 
 
+def _is_simple(values: tuple[Any, ...]) -> bool:
+    """True for values that JSON carries as they are, found without a call for each."""
+    for value in values:
+        kind = type(value)
+        if kind is int:
+            if not -BIG_INT < value < BIG_INT:
+                return False
+        elif kind is float:
+            if not isfinite(value):
+                return False
+        elif kind is not str and kind is not bool and value is not None:
+            return False
+    return True
+
+
 def _to_tags(command: Command) -> tuple[Command, bool]:
     """The command as JSON carries it, the same object if nothing in it needs a tag."""
     index = command.index
-    for value in index:
-        if type(value) is not str and not (type(value) is int and -BIG_INT < value < BIG_INT):
-            break
-    else:
-        if not command.args and not command.kwargs:
-            return command, False
+    if not command.kwargs and _is_simple(index) and _is_simple(command.args):
+        return command, False
     wire_index: list[Any] = []
     changed = tagged = False
     for place, key in enumerate(index):
