@@ -141,11 +141,10 @@ class Connection:
         """Do one command and return its result, or raise its error."""
         session = self._session()
         index, func = command.index, command.func
-        reads = func is None or func in READS
-        mode = "read" if reads else "write"
-        request = Request(mode, 2, index, func, command.args, command.kwargs)
-        if reads:
+        if func is None or func in READS:
+            request = Request("read", 2, index, func, command.args, command.kwargs)
             return session.ask(request, self.read_uri)
+        request = Request("write", 2, index, func, command.args, command.kwargs)
         if not index and func in _IDEMPOTENT:
             return session.ask(request)
         return session.do(request)
@@ -225,6 +224,8 @@ class _Session:
     def __init__(self, connection: Connection, context: zmq.Context[zmq.Socket[bytes]]) -> None:
         # The connection itself would never be collected while a thread has its session.
         self._connection = weakref.proxy(connection)
+        self._uri = connection.write_uri
+        self._first_silence = min(FIRST_RESEND, connection.timeout)
         self._context = context
         self._mutex = threading.RLock()
         self._sockets: dict[str, zmq.Socket[bytes]] = {}
@@ -250,68 +251,75 @@ class _Session:
         """
         if self._token is not None:
             uri, request.token = self._lock_uri, self._token
+        uri = uri or self._uri
         message = encode_request(request)
         with self._mutex:
             try:
-                reply = self._exchange(
-                    request, message, uri or self._connection.write_uri, patience
-                )
+                reply = self._send(message, uri)
+                if reply is None or reply.wait is not None or type(reply.error) is OutcomeUnknown:
+                    reply = self._insist(request, reply, uri, patience)
             except (zmq.ContextTerminated, zmq.ZMQError) as error:
                 if not self._connection._closed:
                     raise
                 self.close()
-                uri = self._connection.write_uri
                 raise ConnectionClosed(f"the connection to {uri} was closed meanwhile") from error
         if reply.error is not None:
             raise reply.error
         return reply.value
 
-    def _exchange(
-        self, request: Request, message: bytes, uri: str, patience: float | None
-    ) -> Reply:
-        """Send a request until there is an answer that is one."""
-        connection = self._connection
+    def _send(self, message: bytes, uri: str, silence: float | None = None) -> Reply | None:
+        """The answer to a message; None after so many seconds of ``silence``, in which it may
+        have been done or not."""
         socket = self._sockets.get(uri) or self._open(uri)
-        asked = heard = time.monotonic()
-        silence = min(FIRST_RESEND + len(message) / UPLOAD_RATE, connection.timeout)
-        if silence > FIRST_RESEND + FIRST_RESEND or silence < FIRST_RESEND:
+        if silence is None and len(message) > UPLOAD_RATE * FIRST_RESEND:
+            silence = len(message) / UPLOAD_RATE
+        if silence is not None:
             _set_patience(socket, silence)
+        try:
+            socket.send(message)
+            return decode_reply(socket.recv())
+        except zmq.Again:
+            return None
+        finally:
+            if silence is not None:
+                _set_patience(socket, self._first_silence)
+
+    def _insist(
+        self, request: Request, reply: Reply | None, uri: str, patience: float | None
+    ) -> Reply:
+        """Send a request again, which met silence (None) or has to wait, until it is answered."""
+        connection = self._connection
+        began = heard = time.monotonic()
+        silence = self._first_silence
+        if reply is None:
+            heard -= silence
+        sent_once = reply is not None
         back = FIRST_RETURN
-        sent_once = True
         while True:
-            try:
-                socket.send(message)
-                reply = decode_reply(socket.recv())
-            except zmq.Again:
-                sent_once = False
-                waited = time.monotonic() - heard
-                if waited >= connection.timeout:
-                    _set_patience(socket, FIRST_RESEND)
-                    raise ServerTimeout(self._unanswered(uri, waited)) from None
-                connection._tell("silent", waited)
-                silence = min(silence * 2, LONGEST_RESEND, connection.timeout - waited)
-                _set_patience(socket, silence)
-                continue
-            heard = time.monotonic()
-            if reply.wait is not None:
-                waited = heard - asked
+            now = time.monotonic()
+            if reply is None:
+                if now - heard >= connection.timeout:
+                    raise ServerTimeout(self._unanswered(uri, now - heard))
+                connection._tell("silent", now - heard)
+                silence = min(silence * 2, LONGEST_RESEND, connection.timeout - (now - heard))
+            elif reply.wait is not None:
+                heard = now
                 limit = connection.timeout if patience is None else patience
-                if reply.wait == "locked" and waited >= limit:
-                    raise LockTimeout(f"another client has held the lock for {waited:.1f} s")
-                connection._tell(reply.wait, waited)
+                if reply.wait == "locked" and now - began >= limit:
+                    raise LockTimeout(f"another client has held the lock for {now - began:.1f} s")
+                connection._tell(reply.wait, now - began)
                 request.ticket = reply.ticket
-                message = encode_request(request)
                 time.sleep(back)
                 back = min(back * 1.5, LONGEST_RETURN)
-            elif isinstance(reply.error, OutcomeUnknown) and sent_once:
+            elif type(reply.error) is OutcomeUnknown and sent_once:
                 # It was sent once and is not done: this server only does not know the client.
                 sent_once = False
                 request.since = self._since = self._hello()
-                message = encode_request(request)
             else:
-                if not sent_once:
-                    _set_patience(socket, FIRST_RESEND)
                 return reply
+            reply = self._send(encode_request(request), uri, silence)
+            if reply is None:
+                sent_once = False
 
     def _open(self, uri: str) -> zmq.Socket[bytes]:
         address = to_connect(uri)
@@ -322,7 +330,7 @@ class _Session:
         # What is sent while the server is away would all arrive when it is back.
         socket.immediate = True
         socket.reconnect_ivl = RECONNECT_INTERVAL
-        _set_patience(socket, FIRST_RESEND)
+        _set_patience(socket, self._first_silence)
         try:
             socket.connect(address)
         except zmq.ZMQError as error:

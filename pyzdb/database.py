@@ -21,8 +21,8 @@ import struct
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import NamedTuple
 
+import msgspec
 from msgspec.structs import replace
 
 from pyzdb.answers import Answers
@@ -73,7 +73,7 @@ STAMP = struct.Struct("<d")
 logger = logging.getLogger(__name__)
 
 
-class Asked(NamedTuple):
+class Asked(msgspec.Struct, frozen=True, gc=False):
     """A message as it came, and what it says; ``on_lock_socket``: it came from the address that
     the holder of the lock is sent to."""
 
@@ -84,7 +84,11 @@ class Asked(NamedTuple):
 
 class Database:
     """One database. With a ReadOnlyStore, `load` and `replay` tell it what to hold; ``files``
-    takes Files in, ``clock`` and ``monotonic`` give seconds."""
+    takes Files in, ``clock`` and ``monotonic`` give seconds.
+
+    ``save_fd`` is a descriptor that is readable when the running save has ended and `end_save` is
+    to be called; None without a save.
+    """
 
     def __init__(
         self,
@@ -110,10 +114,12 @@ class Database:
         self._monotonic = monotonic
         self._now = 0.0
         self._replayed = 0  # the sequence of the record that is being done again
+        self._unflushed = False
         self._taken: list[Taken] = []
         self._moved: list[tuple[str, str]] = []
         self._ended_lock: Held | None = None
         self._history_limit = history_limit
+        self.save_fd: int | None = None
         self.sequence = 0
         self.load(None, 0)
 
@@ -132,8 +138,8 @@ class Database:
             self._finish_moves()
             if self.history.limit != self._history_limit:
                 limit = Request(CONFIGURE, 2, args=(self._history_limit,))
-                self._do(Asked(limit, encode_request(limit)))
-            self._store.flush()
+                self._configure(Asked(limit, encode_request(limit)))
+            self.flush()
         except BaseException:
             self._store.close()
             raise
@@ -188,7 +194,7 @@ class Database:
             (self._now,) = STAMP.unpack_from(body)
             message = body[STAMP.size :]
             request = decode_request(message)
-            reply = self._do(Asked(request, message))
+            reply = _MODES[request.mode](self, Asked(request, message))
             self.sequence = sequence
             if request.moved and self._files is not None:
                 self._moved += request.moved
@@ -229,7 +235,12 @@ class Database:
         except PyzdbError as error:
             return encode_reply(Reply(error=error), request.version)
         try:
-            reply = self._do(asked) if self._admits(asked) else Reply(wait="locked")
+            if (
+                self.lock.held is None and request.token is None and not asked.on_lock_socket
+            ) or self._admits(asked):
+                reply = _MODES[request.mode](self, asked)
+            else:
+                reply = Reply(wait="locked")
         except SyncFailed:
             raise
         except PyzdbError as error:
@@ -251,15 +262,17 @@ class Database:
 
     def flush(self) -> None:
         """Make all that was handled durable. Raises SyncFailed: then nobody may be answered."""
+        if not self._unflushed:
+            return
         self._store.flush()
-        if self._taken:
-            for taken in self._taken:
-                taken.commit()
-            self._taken.clear()
+        self._unflushed = False
+        for taken in self._taken:
+            taken.commit()
+        self._taken.clear()
 
     def tick(self) -> float | None:
-        """Do what is due without a message: to be called after each round, and when the seconds
-        that it returns (None: any number) have passed."""
+        """Do what is due without a message, and return the seconds until it is to be called
+        again (None: any)."""
         if self.lock.has_ended(self._monotonic()):
             self._end_lock()
         store = self._store
@@ -268,20 +281,17 @@ class Database:
         ):
             try:
                 self._saves.start()
+                self.save_fd = store.save_fd
             except SnapshotFailed as error:
                 self._postpone(str(error))
         return store.tick()
 
     # --- saves -----------------------------------------------------------------------------
 
-    @property
-    def save_fd(self) -> int | None:
-        """A descriptor that is readable when `end_save` is to be called; None without a save."""
-        return self._store.save_fd
-
     def end_save(self) -> None:
-        """Take note that the running save has ended."""
+        """Wait for the running save, and take note of how it ended."""
         failure = self._saves.end()
+        self.save_fd = self._store.save_fd
         if failure is None:
             self._save_from = self._snapshot_bytes
         else:
@@ -299,16 +309,17 @@ class Database:
         ticket = self._saves.ticket(asked.request.ticket)
         if self._saves.has_ended(ticket):
             return Reply()
+        self.save_fd = self._store.save_fd
         asked.request.ticket = ticket
         return Reply(wait="saving", ticket=ticket)
 
     # --- commands --------------------------------------------------------------------------
 
-    def _do(self, asked: Asked) -> Reply:
-        return _MODES[asked.request.mode](self, asked)
-
     def _run(self, asked: Asked) -> Reply:
-        command = asked.request.single
+        request = asked.request
+        if request.func is None:
+            return Reply(self.tree.find(request.index or ()), plain=self.tree.plain)
+        command = request.single
         if not command.index and command.func in _WHOLE:
             try:
                 return _WHOLE[command.func](self, asked, *command.args, **command.kwargs)
@@ -318,9 +329,7 @@ class Database:
         value, operation = tree.operation(command)
         if operation is None or operation.kind is Kind.READ:
             # What is stored comes back, or an argument: the default of `get`.
-            plain = tree.plain and (
-                operation is None or (operation.stored and not asked.request.tagged)
-            )
+            plain = tree.plain and operation is not None and operation.stored and not request.tagged
             return Reply(tree.read(command, value, operation), plain=plain)
         return self._write(asked, (command,), (value, operation))
 
@@ -407,6 +416,7 @@ class Database:
         else:
             self._now = self._clock()
             self.sequence = self._store.append(STAMP.pack(self._now) + message)
+            self._unflushed = True
 
     def _record(self, asked: Asked, what: str, where: Path, changes: list[Change]) -> None:
         """Append what was done to the journal and to the history."""
@@ -482,11 +492,10 @@ class Database:
     # --- the lock --------------------------------------------------------------------------
 
     def _admits(self, asked: Asked) -> bool:
-        request = asked.request
-        if self.lock.held is None and request.token is None and not asked.on_lock_socket:
-            return True
+        """True for a message that may be served though there is, or was, a lock."""
         if self._read_only:
             return True  # it does not see the lock being used, so it does not know its end
+        request = asked.request
         now = self._monotonic()
         if self.lock.has_ended(now):
             self._end_lock()

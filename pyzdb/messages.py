@@ -228,14 +228,19 @@ def encode_request(request: Request) -> bytes:
             commands[place], command_tagged = _to_tags(command)
             tagged = tagged or command_tagged
         request = msgspec.structs.replace(request, commands=tuple(commands))
-    elif request.kwargs or not (_is_simple(request.args) and _is_simple(request.index or ())):
+    elif (
+        not _is_simple(request.index or ())
+        or request.kwargs
+        or (request.args and not _is_simple(request.args))
+    ):
         single = request.single
         sent, tagged = _to_tags(single)
         if sent is not single:
             request = msgspec.structs.replace(
                 request, index=sent.index, args=sent.args, kwargs=sent.kwargs
             )
-    request.tagged = tagged
+    if tagged:
+        request.tagged = True
     try:
         return _encode(request)
     except UnicodeEncodeError:

@@ -13,6 +13,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable, Sequence
 
 import zmq
@@ -47,23 +48,32 @@ class Responder:
         two rounds, and when the seconds that it returns have passed without one."""
         # ZeroMQ's own poll looks at every socket each time. The descriptor of a socket only says
         # that something happened to it since the last call: so what has been used is asked.
+        database = self._database
         fds = {socket: int(socket.get(zmq.FD)) for socket in self._sockets}
         by_fd = {fd: socket for socket, fd in fds.items()}
         ready = set(self._sockets)
         saving: int | None = None
-        due: float | None = None
+        due = 0.0
         with select.epoll() as events:
             for fd in (stop_fd, *by_fd):
                 events.register(fd, select.EPOLLIN)
             while True:
-                timeout = 0.0 if ready else IDLE if due is None else min(due, IDLE)
-                for fd, _ in events.poll(timeout):
+                now = time.monotonic()
+                if now >= due:
+                    wanted = tick()
+                    due = now + (IDLE if wanted is None else min(wanted, IDLE))
+                if saving != database.save_fd:
+                    # The one that has ended is closed, and so not watched any more.
+                    saving = database.save_fd
+                    if saving is not None:
+                        events.register(saving, select.EPOLLIN)
+                for fd, _ in events.poll(0 if ready else due - now):
                     if fd in by_fd:
                         ready.add(by_fd[fd])
                     elif fd == stop_fd:
                         return
                     elif fd == saving:
-                        self._database.end_save()
+                        database.end_save()
                         saving = None  # the next save may get the same number
                 answers = []
                 for socket in ready:
@@ -77,17 +87,11 @@ class Responder:
                     for socket, answer in self._unpark():
                         answers.append((socket, answer))
                         events.modify(fds[socket], select.EPOLLIN)
-                self._database.flush()
+                database.flush()
                 for socket, answer in answers:
                     socket.send(answer)
                     if int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
                         ready.add(socket)
-                due = tick()
-                if saving != self._database.save_fd:
-                    # The one that has ended is closed, and so not watched any more.
-                    saving = self._database.save_fd
-                    if saving is not None:
-                        events.register(saving, select.EPOLLIN)
 
     def _take(self, socket: Socket) -> bytes | None:
         """The answer to the message that waits on a socket; None when there is none yet."""
