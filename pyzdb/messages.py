@@ -352,4 +352,4 @@ def decode_reply(data: bytes) -> Reply:
             return Reply(value_from_wire(wire.value, RESULT_DEPTH))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, EncodingError) as error:
         raise MessageError(f"this is no reply of a pyzdb server: {error}") from None
-    return Reply(wire.value, wait=wire.wait, ticket=wire.ticket)
+    return Reply(wire.value, None, wire.wait, wire.ticket)

@@ -24,6 +24,9 @@ from pyzdb.messages import Reply, encode_reply
 
 Socket = zmq.Socket[bytes]
 
+READABLE, AT_ONCE = int(zmq.POLLIN), int(zmq.NOBLOCK)
+"""As plain numbers: the operators of an enumeration cost more than the call that they are for."""
+
 IDLE = 0.25
 """Seconds that a server waits for messages before it looks after leases and syncs that are due."""
 
@@ -90,13 +93,13 @@ class Responder:
                 database.flush()
                 for socket, answer in answers:
                     socket.send(answer)
-                    if int(socket.get(zmq.EVENTS)) & zmq.POLLIN:
+                    if int(socket.get(zmq.EVENTS)) & READABLE:
                         ready.add(socket)
 
     def _take(self, socket: Socket) -> bytes | None:
         """The answer to the message that waits on a socket; None when there is none yet."""
         try:
-            message = socket.recv(zmq.NOBLOCK)
+            message = socket.recv(AT_ONCE)
         except zmq.Again:
             return None
         if socket.get(zmq.RCVMORE):
