@@ -135,7 +135,8 @@ class Connection:
     def exec(self, source: str) -> str:
         """Run Python source in the server, and return what it printed. Raises ExecRefused."""
         request = Request("exec", 2, command=source)
-        return self._session().do(request)  # type: ignore[no-any-return]  # the server's output
+        printed: str = self._session().do(request)
+        return printed
 
     def query(self, command: Command) -> Any:
         """Do one command and return its result, or raise its error."""
@@ -152,7 +153,8 @@ class Connection:
     def batch(self, commands: tuple[Command, ...]) -> list[Any]:
         """Do all commands or none, and return their results."""
         request = Request("batch", 2, commands=commands)
-        return self._session().do(request)  # type: ignore[no-any-return]  # one a command
+        results: list[Any] = self._session().do(request)
+        return results
 
     def lock(self, timeout: float | None = None, lease: float | None = None) -> None:
         """Wait for the lock of the whole tree. Raises LockTimeout."""
@@ -210,12 +212,11 @@ class Connection:
             # What was inherited belongs to the parent process and must not be closed here.
             _inherited.append((self._context, self._local))
             self._begin()
-        try:
-            return self._local.session  # type: ignore[no-any-return]  # set below
-        except AttributeError:
+        session: _Session | None = getattr(self._local, "session", None)
+        if session is None:
             session = self._local.session = _Session(self, self._context)
             self._sessions.add(session)
-            return session
+        return session
 
 
 class _Session:
@@ -342,7 +343,8 @@ class _Session:
 
     def _hello(self) -> int:
         """The sequence number that the server is at."""
-        return self.ask(Request("hello", 2))["sequence"]  # type: ignore[no-any-return]
+        sequence: int = self.ask(Request("hello", 2))["sequence"]
+        return sequence
 
     @property
     def holds_lock(self) -> bool:

@@ -123,10 +123,12 @@ class Proxy(Lazy):
         return iter(self._call("__reversed__"))
 
     def __len__(self) -> int:
-        return self._call("__len__")  # type: ignore[no-any-return]  # the server calls len
+        length: int = self._call("__len__")
+        return length
 
     def __contains__(self, value: object) -> bool:
-        return self._call("__contains__", value)  # type: ignore[no-any-return]  # and `in`
+        contained: bool = self._call("__contains__", value)
+        return contained
 
     def __repr__(self) -> str:
         return path_text(self._index)
@@ -230,7 +232,8 @@ class Root(Proxy):
         Each is a dict: "what" (function), "where" (path as text), "when" (datetime, UTC), "who"
         (id of the client).
         """
-        return self._call("history", limit)  # type: ignore[no-any-return]  # made by the server
+        steps: list[dict[str, Any]] = self._call("history", limit)
+        return steps
 
     def save(self) -> None:
         """Write the whole tree to its file; when this returns, the file is whole and new."""

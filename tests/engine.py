@@ -123,3 +123,8 @@ class Engine:
 
 Start = Callable[..., Engine]
 """The fixture `start`."""
+
+
+def everything(engine: Engine) -> str:
+    """What a snapshot of a database would hold, in a form that shows types and order."""
+    return repr(engine.db.state())

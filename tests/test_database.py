@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import json
-import os
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from disks import FaultyDisk, broken, no_room
-from engine import NOON, Engine, Start
+from engine import NOON, Engine, Start, everything
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +17,6 @@ from pyzdb.database import HISTORY_LIMIT, STAMP, Database
 from pyzdb.errors import (
     CorruptFile,
     ExecRefused,
-    FileRefused,
     HistoryError,
     MessageError,
     OperationError,
@@ -32,15 +28,13 @@ from pyzdb.errors import (
     PyzdbError,
     QueryError,
     ReadOnlyError,
-    StorageFull,
-    SyncFailed,
 )
 from pyzdb.messages import Command, Request, decode_reply, encode_request
 from pyzdb.operations import TABLE, Kind
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
 from pyzdb.storage.store import MemoryStore, ReadOnlyStore
-from pyzdb.values import Custom, File
+from pyzdb.values import Custom
 
 WRITES = sorted(name for name, operation in TABLE[dict].items() if operation.kind is Kind.WRITE)
 
@@ -71,11 +65,6 @@ BAD_MESSAGES = [
     b"[" * 100_000,
     b'{"mode": "write", "index": ' + b"[" * 100_000,
 ]
-
-
-def everything(engine: Engine) -> str:
-    """What a snapshot of a database would hold, in a form that shows types and order."""
-    return repr(engine.db.state())
 
 
 # --- modes -----------------------------------------------------------------------------------
@@ -444,146 +433,6 @@ def test_version_1_understands_tags(start: Start, tmp_path: Path) -> None:
     assert Path(found["location"]).read_text(encoding="utf-8") == "héllo"
 
 
-# --- files -----------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A file in the one folder that files are taken from."""
-    (tmp_path / "in").mkdir()
-    path = tmp_path / "in" / "report.pdf"
-    path.write_bytes(b"the report")
-    return path
-
-
-@pytest.fixture
-def filing(start: Start, tmp_path: Path, source: Path) -> Engine:
-    """A database that takes files."""
-    database = str(tmp_path / "db.pkl")
-    return start(files=Files(Disk(), str(tmp_path / "bigfiles"), [str(source.parent)], database))
-
-
-def stored(tmp_path: Path) -> list[Path]:
-    folder = tmp_path / "bigfiles"
-    return sorted(folder.iterdir()) if folder.exists() else []
-
-
-def test_a_file_is_moved_and_read_back_as_a_file(
-    filing: Engine, source: Path, tmp_path: Path
-) -> None:
-    filing.put("report", File(str(source)))
-    for _ in range(2):
-        found = filing.get("read", index=("report",))
-        assert (found.filename, Path(found.location).read_bytes()) == ("report.pdf", b"the report")
-        assert stored(tmp_path) == [Path(found.location)]
-        assert not source.exists()
-        filing.restart()
-
-
-def test_undo_and_redo_keep_the_file(filing: Engine, source: Path, tmp_path: Path) -> None:
-    filing.put("report", File(str(source)))
-    location = stored(tmp_path)
-    filing.call("undo")
-    assert stored(tmp_path) == location
-    filing.restart()
-    filing.call("redo")
-    assert Path(filing.get("read", index=("report",)).location).read_bytes() == b"the report"
-
-
-def test_the_source_stays_until_the_record_is_durable(filing: Engine, source: Path) -> None:
-    request = Request("write", 2, (), "__setitem__", ("report", File(str(source))))
-    filing.db.handle(encode_request(request))
-    assert source.exists()
-    filing.db.flush()
-    assert not source.exists()
-
-
-def test_a_command_that_fails_leaves_the_file_where_it_was(
-    filing: Engine, source: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(PathKeyError):
-        filing.put("report", File(str(source)), at=("no",))
-    with pytest.raises(PathKeyError):
-        filing.batch(
-            Command((), "__setitem__", ("report", File(str(source)))), Command(("no",), "clear")
-        )
-    with pytest.raises(FileRefused):
-        filing.batch(
-            Command((), "__setitem__", ("report", File(str(source)))),
-            Command((), "__setitem__", ("other", File("/etc/passwd"))),
-        )
-    assert source.read_bytes() == b"the report"
-    assert stored(tmp_path) == []
-    assert filing.tree == {}
-
-
-def test_a_file_that_is_not_stored_stays_where_it_was(
-    filing: Engine, source: Path, tmp_path: Path
-) -> None:
-    filing.put("report", "there already")
-    assert filing.call("setdefault", "report", File(str(source))) == "there already"
-    assert filing.call("pop", "no", File(str(source))).filename == "report.pdf"
-    same = Command(("report",), "__eq__", (File(str(source)),))
-    assert filing.batch(same) == [False]
-    assert source.read_bytes() == b"the report"
-    assert stored(tmp_path) == []
-
-
-def test_a_file_from_elsewhere_is_refused(filing: Engine, tmp_path: Path) -> None:
-    outside = tmp_path / "secret"
-    outside.write_bytes(b"secret")
-    for location in (str(outside), f"{tmp_path}/in/../secret", "in/report.pdf"):
-        with pytest.raises(FileRefused):
-            filing.put("report", File(location))
-    assert filing.tree == {}
-
-
-def test_the_journal_is_read_when_the_file_is_long_gone(
-    filing: Engine, source: Path, tmp_path: Path
-) -> None:
-    filing.put("report", File(str(source)))
-    before = filing.tree
-    for path in stored(tmp_path):
-        path.unlink()
-    filing.restart()
-    assert filing.tree == before
-
-
-def test_a_start_removes_the_source_that_a_crash_left(
-    filing: Engine, source: Path, tmp_path: Path
-) -> None:
-    filing.put("report", File(str(source)))
-    os.link(stored(tmp_path)[0], source)
-    filing.restart()
-    assert not source.exists()
-    source.write_bytes(b"a new report")
-    filing.restart()
-    assert source.read_bytes() == b"a new report"
-    assert stored(tmp_path)[0].read_bytes() == b"the report"
-
-
-def test_no_request_names_the_files_that_it_moved(filing: Engine, source: Path) -> None:
-    os.link(source, source.parent / "other")
-    with pytest.raises(MessageError):
-        filing.get(func="__len__", index=(), moved=((str(source), str(source.parent / "other")),))
-    filing.restart()
-    assert source.exists()
-
-
-def test_source_stores_no_file_but_one_that_is_stored(
-    start: Start, source: Path, tmp_path: Path
-) -> None:
-    folder = [str(source.parent)]
-    engine = start(files=Files(Disk(), str(tmp_path / "bigfiles"), folder), exec=True)
-    new = f"from pyzdb import File; db['b'] = [File({str(source)!r})]"
-    assert "FileRefused" in engine.get("exec", command=new)
-    engine.put("a", File(str(source)))
-    assert engine.get("exec", command="db['b'] = db['a']._run(); print(db['b'] == db['a'])") == (
-        "True\n"
-    )
-    assert len(stored(tmp_path)) == 1
-
-
 # --- a server that only reads ----------------------------------------------------------------
 
 
@@ -643,163 +492,6 @@ def test_a_reader_serves_while_the_writer_is_locked(reader: Engine) -> None:
     assert reader.get("read", index=("x",)) == 3
     with pytest.raises(ReadOnlyError):
         reader.get("lock")
-
-
-# --- faults ----------------------------------------------------------------------------------
-
-
-def test_a_full_disk_is_an_error_and_an_unchanged_tree(start: Start) -> None:
-    disk = FaultyDisk(fault=no_room())
-    engine = start(disk)
-    engine.put("x", 3)
-    before = everything(engine)
-    large = "a" * 1_000_000
-    for request in (
-        {"mode": "write", "func": "__setitem__", "args": ("x", large)},
-        {"mode": "batch", "commands": (Command((), "update", ({"y": 1, "x": large},)),)},
-    ):
-        disk.at = disk.calls + 1
-        with pytest.raises(StorageFull):
-            engine.get(**request)
-        assert everything(engine) == before
-    assert engine.get("read", index=("x",)) == 3
-    engine.put("x", large)
-    engine.restart()
-    assert engine.tree == {"x": large}
-
-
-def test_source_that_finds_the_disk_full_changes_nothing(start: Start) -> None:
-    disk = FaultyDisk(fault=no_room())
-    engine = start(disk, exec=True)
-    engine.put("x", 3)
-    disk.at = disk.calls + 1
-    with pytest.raises(StorageFull):
-        engine.get("exec", command="db['x'] = 'a' * 1_000_000")
-    assert engine.tree == {"x": 3}
-    engine.restart()
-    assert engine.tree == {"x": 3}
-
-
-def test_source_cannot_hide_that_the_disk_failed(start: Start) -> None:
-    disk = FaultyDisk(fault=broken())
-    engine = start(disk, exec=True)
-    disk.at = disk.calls + 1
-    with pytest.raises(SyncFailed):
-        engine.get("exec", command="db['x'] = 'a' * 1_000_000")
-    with pytest.raises(SyncFailed):
-        engine.get("exec", command="try: db['x'] = 1\nexcept Exception: pass")
-    engine.restart()
-    assert engine.tree == {}
-
-
-def test_a_database_whose_disk_failed_can_be_closed_and_opened_again(start: Start) -> None:
-    disk = FaultyDisk(fault=broken())
-    engine = start(disk)
-    engine.put("x", 3)
-    disk.at = disk.calls + 1
-    with pytest.raises(SyncFailed):
-        engine.put("y", 4)
-    with pytest.raises(SyncFailed):
-        engine.db.close()
-    engine.restart()
-    assert engine.tree == {"x": 3}
-
-
-def test_after_a_failed_sync_nobody_is_answered(start: Start) -> None:
-    disk = FaultyDisk(fault=broken())
-    engine = start(disk)
-    engine.put("x", 3)
-    disk.at = disk.calls + 2  # the write of the record is one call, its sync the next
-    engine.db.handle(encode_request(Request("write", 2, (), "__setitem__", ("x", 4))))
-    with pytest.raises(SyncFailed):
-        engine.db.flush()
-    for request in (
-        Request("write", 2, (), "__setitem__", ("x", 5)),
-        Request("lock", 2),
-        Request("write", 2, (), "save"),
-    ):
-        with pytest.raises(SyncFailed):
-            engine.db.handle(encode_request(request))
-    with pytest.raises(SyncFailed):
-        engine.db.flush()
-    with pytest.raises(SyncFailed):
-        engine.db.tick()
-    disk.at = 0
-    engine.restart()
-    assert engine.tree in ({"x": 3}, {"x": 4})
-
-
-class Moody(MemoryStore):
-    """A store with a fault of its own."""
-
-    is_bad = False
-
-    def reserve(self, size: int) -> None:
-        if self.is_bad:
-            raise ZeroDivisionError("a fault")
-
-
-def test_a_fault_of_the_program_is_an_error_and_the_others_go_on() -> None:
-    store = Moody()
-    engine = Engine(store)
-    engine.put("x", 3)
-    store.is_bad = True
-    with pytest.raises(OperationError, match="ZeroDivisionError in the server"):
-        engine.put("x", 4)
-    assert "OperationError" in engine.old(mode="write", index=[], func="clear")
-    assert engine.tree == {"x": 3}
-    store.is_bad = False
-    engine.put("x", 5)
-    engine.restart()
-    assert engine.tree == {"x": 5}
-
-
-@pytest.mark.parametrize(
-    "message",
-    [
-        b"{",
-        b'{"mode": "read", "index": ["no"]}',
-        encode_request(Request("read", 2, ("no",))),
-        encode_request(Request("write", 2, (), "update", (3,))),
-        encode_request(Request("write", 2, (), "no_function")),
-        encode_request(Request("batch", 2, commands=(Command((), "clear"), Command(("no",))))),
-        encode_request(Request("write", 2, (), "redo")),
-        encode_request(Request("unlock", 2)),
-        encode_request(Request("read", 2, (), token=7)),
-    ],
-)
-def test_a_request_that_fails_leaves_nothing_in_the_memory(message: bytes) -> None:
-    db = Engine(MemoryStore()).db
-    gc.collect()
-    gc.disable()  # as in a server
-    try:
-        counts = []
-        for _ in range(3):
-            for _ in range(50):
-                db.handle(message)
-            counts.append(len(gc.get_objects()))
-    finally:
-        gc.enable()
-    assert counts[2] - counts[1] < 50
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"",
-        STAMP.pack(NOON) + b"nothing",
-        STAMP.pack(NOON) + encode_request(Request("write", 2, ("no",), "clear")),
-        STAMP.pack(NOON) + encode_request(Request("write", 2, (), "redo")),
-        STAMP.pack(NOON) + encode_request(Request("unlock", 2)),
-    ],
-)
-def test_a_record_that_cannot_be_done_stops_the_start(body: bytes) -> None:
-    store = MemoryStore()
-    Engine(store).put("x", 3)
-    store.append(body)
-    store.flush()
-    with pytest.raises(CorruptFile, match="record 2 of the journal"):
-        Database(store).open()
 
 
 # --- the journal says all --------------------------------------------------------------------
