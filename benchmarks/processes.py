@@ -235,14 +235,17 @@ def program(arguments: Sequence[str], port: int, folder: Path) -> Iterator[int]:
     """
     path = folder / "output"
     with open(path, "wb") as output:
-        process = subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with _interrupts_put_off() as put_off:
+            process = subprocess.Popen(
+                arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
         try:
+            if put_off:
+                raise KeyboardInterrupt
             _wait_for(process, port, path)
             yield process.pid
         finally:
@@ -252,6 +255,22 @@ def program(arguments: Sequence[str], port: int, folder: Path) -> Iterator[int]:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def _interrupts_put_off() -> Iterator[list[int]]:
+    """Collect the signals that would interrupt the block: a process that it starts would be lost
+    when one came between its start and the return of `Popen`."""
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield came
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, path: Path) -> None:
