@@ -269,11 +269,12 @@ class _Session:
         return reply.value
 
     def _send(self, message: bytes, uri: str, silence: float | None = None) -> Reply | None:
-        """The answer to a message; None after so many seconds of ``silence``, in which it may
-        have been done or not."""
+        """The answer to a message; None after so many seconds of ``silence`` (more for a large
+        one), in which it may have been done or not."""
         socket = self._sockets.get(uri) or self._open(uri)
-        if silence is None and len(message) > UPLOAD_RATE * FIRST_RESEND:
-            silence = len(message) / UPLOAD_RATE
+        if len(message) > UPLOAD_RATE * FIRST_RESEND:
+            upload = min(len(message) / UPLOAD_RATE, self._connection.timeout)
+            silence = upload if silence is None else max(silence, upload)
         if silence is not None:
             _set_patience(socket, silence)
         try:
