@@ -49,8 +49,10 @@ class Interpreter:
                     exec(compile(source, "<exec>", "exec"), self._names)
                 except SyncFailed:
                     raise
-                except BaseException:  # SystemExit too: the source is not the server
-                    traceback.print_exc()
+                except BaseException as error:  # SystemExit too: the source is not the server
+                    # Without the first entry, which is of this file.
+                    trace = error.__traceback__ and error.__traceback__.tb_next
+                    traceback.print_exception(type(error), error, trace)
                     transaction.revert()
                     self._commands.clear()
         finally:
