@@ -298,7 +298,12 @@ class Database:
             self._postpone(failure)
 
     def save(self) -> None:
-        """Save in this process, as at the end of a server. Raises SnapshotFailed."""
+        """Save in this process, as at the end of a server, when a save that runs has ended.
+
+        Raises SnapshotFailed.
+        """
+        if self.save_fd is not None:
+            self.end_save()
         self._store.save(self.state)
 
     def _postpone(self, failure: str) -> None:

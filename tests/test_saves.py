@@ -70,6 +70,18 @@ def test_a_save_that_holds_all_is_joined(engine: Engine) -> None:
     assert engine.db.save_fd is None
 
 
+def test_a_save_in_the_process_waits_for_the_one_that_runs(engine: Engine) -> None:
+    engine.put("x", 1)
+    ticket = ticket_of(engine)
+    engine.put("x", 2)
+    engine.db.save()
+    assert engine.db.save_fd is None
+    assert engine.ask(func="save", ticket=ticket).wait is None
+    engine.restart()
+    assert engine.tree == {"x": 2}
+    engine.save()
+
+
 def test_a_save_that_began_before_a_change_is_not_joined(engine: Engine) -> None:
     engine.put("x", 1)
     first = ticket_of(engine)
