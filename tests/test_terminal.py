@@ -122,7 +122,9 @@ def test_a_conversation_and_its_history(
     terminal.type("db['number']", ENTER)
     terminal.read_until("12345\n")
     # A line that is given up is not run, and the prompt stays.
+    terminal.read_prompt()
     terminal.type("db['number'] = 0", CTRL_C)
+    terminal.read_prompt()
     terminal.type("db['nothing']", ENTER)
     terminal.read_until("PathKeyError: ")
     assert terminal.leave() == 0
