@@ -137,7 +137,7 @@ class Proxy(Lazy):
         raise TypeError(f"{self!r} stands for what a server stores and cannot be pickled")
 
     # Equality asks the server, so there is no hash that could agree with it.
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # how Python marks what has none
     __eq__ = _operator("__eq__")
     __ne__ = _operator("__ne__")
     __lt__ = _operator("__lt__")

@@ -392,6 +392,7 @@ def test_a_killed_child_is_told_and_loses_nothing(path: str) -> None:
     store = FileStore(path)
     store.open()
     write(store, b"one")
+    # It never comes to a state.
     store.start_save(lambda: os.kill(os.getpid(), signal.SIGKILL))  # type: ignore[arg-type, return-value]
     write(store, b"two")
     assert wait(store) == f"{path} was not saved: the saving process ended with status -9"
