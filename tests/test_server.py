@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,12 @@ def refused(folder: Path, *arguments: str) -> tuple[int, str]:
     done = run([*script("server.py"), *arguments], cwd=folder)
     assert done.stdout == ""
     return done.returncode, done.stderr
+
+
+def processor_ticks(pid: int) -> int:
+    """How long a process has run by now, in ticks of the system's clock."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
 
 
 def test_the_defaults_are_those_of_the_old_program_on_this_machine_only() -> None:
@@ -46,6 +54,17 @@ def test_the_files_of_a_database_are_readable_by_its_owner_only(
     made = [path for path in server.folder.iterdir() if path.name.startswith("db.pkl")]
     assert server.filename in made
     assert {path.stat().st_mode & 0o777 for path in made} == {0o600}
+
+
+def test_a_server_sleeps_when_its_client_has_gone_quiet(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    db = connect(server.write_uri)
+    for _ in range(100):  # for a lone client that asks on and on it stays awake a little
+        assert len(db) == 0
+    before = processor_ticks(server.pid)
+    time.sleep(1)
+    assert processor_ticks(server.pid) - before < os.sysconf("SC_CLK_TCK") / 4
 
 
 def test_an_address_for_the_back_end_makes_the_queue_reachable(

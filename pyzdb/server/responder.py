@@ -8,10 +8,13 @@ Rules this module keeps:
   socket is set aside until there is an answer. What the queue has dealt to that socket meanwhile
   is served after it; a client whose request is stuck there sends it again, to another socket.
 - Whatever arrives is answered, and nothing that arrives ends the server.
+- A client that asks for one thing after the other finds the server awake: to wake a process that
+  sleeps takes longer than most answers. Who has work for the processor goes first.
 """
 
 from __future__ import annotations
 
+import os
 import select
 import time
 from collections.abc import Callable, Sequence
@@ -29,6 +32,20 @@ READABLE, AT_ONCE = int(zmq.POLLIN), int(zmq.NOBLOCK)
 
 IDLE = 0.25
 """Seconds that a server waits for messages before it looks after leases and syncs that are due."""
+
+AWAKE = 0.0002
+"""Seconds that a server looks for the next message of a lone client before it sleeps: longer than
+such a client takes from an answer to its next request."""
+
+LONE_ROUNDS = 8
+"""Rounds with one message each after which a client counts as a lone one. When several are at
+work, there is mostly something to do, and looking would take the processor from them."""
+
+CONTENDED = 0.00003
+"""Seconds that others take the processor, when it is offered to them, from which on the server
+sleeps: they have work for it."""
+
+Events = list[tuple[int, int]]
 
 
 class Responder:
@@ -57,6 +74,7 @@ class Responder:
         ready = set(self._sockets)
         saving: int | None = None
         due = 0.0
+        lone_rounds = 0
         with select.epoll() as events:
             for fd in (stop_fd, *by_fd):
                 events.register(fd, select.EPOLLIN)
@@ -70,7 +88,10 @@ class Responder:
                     saving = database.save_fd
                     if saving is not None:
                         events.register(saving, select.EPOLLIN)
-                for fd, _ in events.poll(0 if ready else due - now):
+                happened: Events = []
+                if lone_rounds >= LONE_ROUNDS and not ready:
+                    happened = _look(events)
+                for fd, _ in happened or events.poll(0 if ready else due - now):
                     if fd in by_fd:
                         ready.add(by_fd[fd])
                     elif fd == stop_fd:
@@ -90,6 +111,7 @@ class Responder:
                     for socket, answer in self._unpark():
                         answers.append((socket, answer))
                         events.modify(fds[socket], select.EPOLLIN)
+                lone_rounds = lone_rounds + 1 if len(answers) == 1 else 0
                 database.flush()
                 for socket, answer in answers:
                     socket.send(answer)
@@ -122,3 +144,18 @@ class Responder:
                 answers.append((socket, answer))
                 del self._parked[socket]
         return answers
+
+
+def _look(events: select.epoll) -> Events:
+    """What happens while the processor has nothing else to do, for a short time."""
+    now = time.monotonic()
+    end = now + AWAKE
+    while now < end:
+        happened = events.poll(0)
+        if happened:
+            return happened
+        os.sched_yield()
+        before, now = now, time.monotonic()
+        if now - before > CONTENDED:
+            break
+    return []
