@@ -39,7 +39,7 @@ from pyzdb.errors import (
     ServerTimeout,
 )
 from pyzdb.locks import lease_of
-from pyzdb.messages import Command, Reply, Request, decode_reply, encode_request
+from pyzdb.messages import Command, Request, WireReply, decode_reply, encode_request
 from pyzdb.operations import TABLE, Kind
 from pyzdb.proxy import Root
 
@@ -82,18 +82,18 @@ _IDEMPOTENT = frozenset({"history", "save"})
 
 OnWait = Callable[[str, float], None]
 
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
 _inherited: list[Any] = []
-
-_forks = 0
-"""How many forks led to this process: asking for the process id at every query costs more."""
+"""What a forked process has of its parent's connections: it must neither use nor close that."""
 
 
-def _count_fork() -> None:
-    global _forks
-    _forks += 1
+def _after_fork() -> None:
+    for connection in _connections:
+        connection._begin_anew()
 
 
-os.register_at_fork(after_in_child=_count_fork)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def client(
@@ -125,9 +125,9 @@ class Connection:
         self.on_wait: OnWait | None = None
         self._closed = False
         self._begin()
+        _connections.add(self)
 
     def _begin(self) -> None:
-        self._forks = _forks
         self._local = threading.local()
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
@@ -172,18 +172,18 @@ class Connection:
         if self._closed:
             return
         session = getattr(self._local, "session", None)
-        if self._forks == _forks and session is not None and session.holds_lock:
+        if session is not None and session.holds_lock:
             self.timeout = min(self.timeout, GOODBYE)
             with contextlib.suppress(PyzdbError):  # then its lease will end
                 session.unlock()
         self._closed = True
-        if self._forks == _forks:
-            # The end of the context wakes those who wait; then each session can be closed.
-            ending = threading.Thread(target=self._context.term)
-            ending.start()
-            for session in list(self._sessions):
-                session.close()
-            ending.join()
+        self._local = threading.local()
+        # The end of the context wakes those who wait; then each session can be closed.
+        ending = threading.Thread(target=self._context.term)
+        ending.start()
+        for session in list(self._sessions):
+            session.close()
+        ending.join()
 
     def __enter__(self) -> Connection:
         return self
@@ -192,7 +192,7 @@ class Connection:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._forks == _forks:
+        if not getattr(self, "_closed", True) and self._sessions:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             if not sys.is_finalizing():  # then no thread can begin, and the system closes all
                 self.close()
@@ -206,17 +206,21 @@ class Connection:
             self.on_wait(reason, seconds)
 
     def _session(self) -> _Session:
+        session: _Session | None = getattr(self._local, "session", None)
+        return session or self._begin_session()
+
+    def _begin_session(self) -> _Session:
         if self._closed:
             raise ConnectionClosed(f"{self!r}: make another one with client()")
-        if self._forks != _forks:
-            # What was inherited belongs to the parent process and must not be closed here.
-            _inherited.append((self._context, self._local))
-            self._begin()
-        session: _Session | None = getattr(self._local, "session", None)
-        if session is None:
-            session = self._local.session = _Session(self, self._context)
-            self._sessions.add(session)
+        session = self._local.session = _Session(self, self._context)
+        self._sessions.add(session)
         return session
+
+    def _begin_anew(self) -> None:
+        """Begin again in a forked process."""
+        if not self._closed:
+            _inherited.append((self._context, self._local, self._sessions))
+            self._begin()
 
 
 class _Session:
@@ -252,7 +256,8 @@ class _Session:
         """
         if self._token is not None:
             uri, request.token = self._lock_uri, self._token
-        uri = uri or self._uri
+        elif uri is None:
+            uri = self._uri
         message = encode_request(request)
         with self._mutex:
             try:
@@ -268,27 +273,22 @@ class _Session:
             raise reply.error
         return reply.value
 
-    def _send(self, message: bytes, uri: str, silence: float | None = None) -> Reply | None:
+    def _send(self, message: bytes, uri: str, silence: float | None = None) -> WireReply | None:
         """The answer to a message; None after so many seconds of ``silence`` (more for a large
         one), in which it may have been done or not."""
         socket = self._sockets.get(uri) or self._open(uri)
-        if len(message) > UPLOAD_RATE * FIRST_RESEND:
+        if silence is not None or len(message) > UPLOAD_RATE * FIRST_RESEND:
             upload = min(len(message) / UPLOAD_RATE, self._connection.timeout)
-            silence = upload if silence is None else max(silence, upload)
-        if silence is not None:
-            _set_patience(socket, silence)
-        try:
-            socket.send(message)
-            return decode_reply(socket.recv())
-        except zmq.Again:
-            return None
-        finally:
-            if silence is not None:
+            _set_patience(socket, max(silence or self._first_silence, upload))
+            try:
+                return _exchange(socket, message)
+            finally:
                 _set_patience(socket, self._first_silence)
+        return _exchange(socket, message)
 
     def _insist(
-        self, request: Request, reply: Reply | None, uri: str, patience: float | None
-    ) -> Reply:
+        self, request: Request, reply: WireReply | None, uri: str, patience: float | None
+    ) -> WireReply:
         """Send a request again, which met silence (None) or has to wait, until it is answered."""
         connection = self._connection
         began = heard = time.monotonic()
@@ -382,6 +382,14 @@ class _Session:
             self._sockets.clear()
 
     __del__ = close
+
+
+def _exchange(socket: zmq.Socket[bytes], message: bytes) -> WireReply | None:
+    try:
+        socket.send(message)
+        return decode_reply(socket.recv())
+    except zmq.Again:
+        return None
 
 
 def _set_patience(socket: zmq.Socket[bytes], seconds: float) -> None:

@@ -144,17 +144,19 @@ class _Version(msgspec.Struct):
     version: int = 1
 
 
-class _WireReply(msgspec.Struct, omit_defaults=True, gc=False):
+class WireReply(msgspec.Struct, omit_defaults=True, gc=False):
+    """A version 2 reply as it is on the wire; what is read has its exception as the error."""
+
     value: Any = None
     tagged: bool = False
-    error: dict[str, Any] | None = None
+    error: Any = None
     wait: str | None = None
     ticket: int = 0
 
 
 _decode = msgspec.json.Decoder(Request).decode
 _decode_version = msgspec.json.Decoder(_Version).decode
-_decode_reply = msgspec.json.Decoder(_WireReply).decode
+_decode_reply = msgspec.json.Decoder(WireReply).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -312,13 +314,13 @@ def encode_reply(reply: Reply, version: int = 2) -> bytes:
     try:
         if reply.error is None:
             if reply.wait is not None:
-                return _encode(_WireReply(wait=reply.wait, ticket=reply.ticket))
+                return _encode(WireReply(wait=reply.wait, ticket=reply.ticket))
             wire, tagged = reply.value, False
             if version == 1 and type(wire) is tuple:
                 wire = list(wire)  # what `popitem` and its like gave to an old client
             if not reply.plain:
                 wire, tagged = value_to_wire(wire, (), RESULT_DEPTH)
-            return _encode(wire if version == 1 else _WireReply(wire, tagged))
+            return _encode(wire if version == 1 else WireReply(wire, tagged))
         error = reply.error
     except (UnicodeEncodeError, PyzdbError, ValueError, RecursionError) as failure:
         error = failure
@@ -328,7 +330,7 @@ def encode_reply(reply: Reply, version: int = 2) -> bytes:
     fields = to_wire(error)
     path, tagged = value_to_wire([_safe(key) for key in fields["path"]], (), RESULT_DEPTH)
     message = fields["message"].encode(errors="replace").decode()
-    return _encode(_WireReply(error={**fields, "message": message, "path": path}, tagged=tagged))
+    return _encode(WireReply(error={**fields, "message": message, "path": path}, tagged=tagged))
 
 
 def _safe(key: Any) -> Any:
@@ -340,16 +342,18 @@ def _safe(key: Any) -> Any:
         return repr(key).encode(errors="replace").decode()
 
 
-def decode_reply(data: bytes) -> Reply:
+def decode_reply(data: bytes) -> WireReply:
     """Read a version 2 reply. Raises MessageError for anything that is none."""
     try:
-        wire = _decode_reply(data)
-        if wire.error is not None:
-            if wire.tagged:
-                wire.error["path"] = value_from_wire(wire.error.get("path"), RESULT_DEPTH)
-            return Reply(error=from_wire(wire.error))
-        if wire.tagged:
-            return Reply(value_from_wire(wire.value, RESULT_DEPTH))
+        reply = _decode_reply(data)
+        if reply.error is not None:
+            if type(reply.error) is not dict:
+                raise EncodingError("its error is no object")
+            if reply.tagged:
+                reply.error["path"] = value_from_wire(reply.error.get("path"), RESULT_DEPTH)
+            reply.error = from_wire(reply.error)
+        elif reply.tagged:
+            reply.value = value_from_wire(reply.value, RESULT_DEPTH)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError, EncodingError) as error:
         raise MessageError(f"this is no reply of a pyzdb server: {error}") from None
-    return Reply(wire.value, None, wire.wait, wire.ticket)
+    return reply

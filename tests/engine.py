@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyzdb.database import Asked, Database
-from pyzdb.messages import Command, Reply, Request, decode_reply, encode_request
+from pyzdb.messages import Command, Request, WireReply, decode_reply, encode_request
 from pyzdb.storage.store import FileStore, Store
 
 LIMIT = 60.0
@@ -58,13 +58,13 @@ class Engine:
         self.db.flush()
         return answer
 
-    def ask(self, mode: str = "write", on_lock_socket: bool = False, **fields: Any) -> Reply:
+    def ask(self, mode: str = "write", on_lock_socket: bool = False, **fields: Any) -> WireReply:
         """The reply to a request of version 2, whatever it says."""
         if mode in ("read", "write"):
             fields.setdefault("index", ())
         return self.reply(Request(mode, 2, **fields), on_lock_socket)
 
-    def reply(self, request: Request, on_lock_socket: bool = False) -> Reply:
+    def reply(self, request: Request, on_lock_socket: bool = False) -> WireReply:
         answer = self.send(request, on_lock_socket)
         assert isinstance(answer, bytes)
         return decode_reply(answer)

@@ -28,7 +28,7 @@ import msgspec
 from pyzdb.cli import Arguments, run
 from pyzdb.database import Database
 from pyzdb.errors import CorruptFile
-from pyzdb.messages import Reply, Request, decode_reply, encode_request
+from pyzdb.messages import Request, WireReply, decode_reply, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
@@ -244,7 +244,7 @@ class Life:
     def close(self) -> None:
         self._database.close()
 
-    def _ask(self, request: Request) -> Reply:
+    def _ask(self, request: Request) -> WireReply:
         """Ask as the holder of the lock, if there is one."""
         held = self._database.lock.held
         request.token = None if held is None else held.token
