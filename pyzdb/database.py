@@ -21,6 +21,7 @@ import struct
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 from msgspec.structs import replace
@@ -51,13 +52,13 @@ from pyzdb.messages import (
     encode_request,
     version_of,
 )
-from pyzdb.operations import Kind
+from pyzdb.operations import Kind, Operation
 from pyzdb.saves import Saves
 from pyzdb.source import Interpreter
 from pyzdb.storage.files import Files, Taken, take_all
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
-from pyzdb.transaction import Found, Transaction
+from pyzdb.transaction import Transaction
 from pyzdb.tree import Tree, query_error
 from pyzdb.values import is_plain
 
@@ -69,6 +70,9 @@ SNAPSHOT_BYTES = 16 * 1024 * 1024
 a start reads again in about two seconds."""
 
 STAMP = struct.Struct("<d")
+
+Found = tuple[Any, Operation]
+"""What is at the path of a command, and what its function does there."""
 
 logger = logging.getLogger(__name__)
 
@@ -342,35 +346,56 @@ class Database:
         return self._write(asked, asked.request.commands)
 
     def _write(
-        self, asked: Asked, commands: tuple[Command, ...], found: Found | None = None
+        self,
+        asked: Asked,
+        commands: tuple[Command, ...],
+        found: tuple[Any, Operation] | None = None,
     ) -> Reply:
         """Do a batch, or the one command for which this was ``found``, as one step."""
-        request = asked.request
         taken: list[Taken] = []
-        if request.tagged and self._files is not None and not self._replayed:
+        if asked.request.tagged and self._files is not None and not self._replayed:
             commands, taken = self._take_files(commands)
             if taken:
                 asked = _resolved(
                     asked, commands, moved=tuple(filter(None, (t.moved for t in taken)))
                 )
-        size = len(asked.message)
-        done = Transaction(self.tree, lambda: self._reserve(size), plain=not request.tagged)
         try:
-            value = done.do(commands[0], found) if found else done.all(commands)
+            if found is None:
+                value, changes = self._do_all(asked, commands)
+            else:
+                value, changes = self._do(asked, commands[0], *found)
         except BaseException:
-            done.revert()
             for one in taken:
                 one.discard()
             raise
-        if done.begun:
-            what, where = (commands[0].func or "", commands[0].place) if found else ("batch", ())
-            self._record(asked, what, where, done.changes)
-        if done.changes:
+        if changes:
             self._taken += taken
         else:
             for one in taken:
                 one.discard()
         return Reply(value)
+
+    def _do(
+        self, asked: Asked, command: Command, value: Any, operation: Operation
+    ) -> tuple[Any, list[Change]]:
+        self._reserve(len(asked.message))
+        result, changes = self.tree.write(command, value, operation, not asked.request.tagged)
+        self._record(asked, command.func or "", command.place, changes)
+        return result, changes
+
+    def _do_all(
+        self, asked: Asked, commands: tuple[Command, ...]
+    ) -> tuple[list[Any], list[Change]]:
+        size = len(asked.message)
+        done = Transaction(self.tree, lambda: self._reserve(size), not asked.request.tagged)
+        try:
+            results = done.all(commands)
+        except BaseException:
+            done.revert()
+            raise
+        if done.begun:
+            self._record(asked, "batch", (), done.changes)
+        return results, done.changes
 
     def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
         assert self._files is not None
@@ -426,7 +451,7 @@ class Database:
     def _record(self, asked: Asked, what: str, where: Path, changes: list[Change]) -> None:
         """Append what was done to the journal and to the history."""
         self._append(asked.message)
-        self.history.add(Step(what, where, self._now, asked.request.client), changes)
+        self.history.add(Step(what, where, self._now, asked.request.client, changes))
 
     def _undo(self, asked: Asked, steps: int = 1) -> Reply:
         self._reserve(len(asked.message))

@@ -5,14 +5,15 @@ not work on Python 3 (a write after an undo raised, both ends were not guarded),
 length, and logs changes whose target is a path, so that the tree stays plain and the log can
 be pickled as builtins.
 
-A step is one leaf of the log, named ``(step, ("undo", changes), ("redo", changes))``: what it
-was for, and what it changed (edits.py). A group, such as a batch, is one step too.
+A step is one leaf of the log: what it was for, and what it changed (edits.py). A group, such as
+a batch, is one step too.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
+import msgspec
 from undoable import UndoLog, observed_tree
 
 from pyzdb.edits import Change
@@ -29,14 +30,23 @@ SLACK = 8
 each time moves the whole list."""
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """Who did what: ``what`` (function), ``where`` (path), ``when`` (seconds since the
-    epoch, UTC), ``who`` (client id)."""
+    epoch, UTC), ``who`` (client id), and the ``changes`` that this came to."""
 
     what: str
     where: Path
     when: float
     who: str
+    changes: list[Change]
+
+    @property
+    def name(self) -> tuple[Step, tuple[str], tuple[str]]:
+        """What the library expects of a leaf: whose it is, how to undo it and how to redo it."""
+        return self, _UNDO, _REDO
+
+
+_UNDO, _REDO = ("undo",), ("redo",)
 
 
 class History(UndoLog):  # type: ignore[misc]  # the library has no types
@@ -48,6 +58,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         super().__init__()
         self._tree = tree
         self.limit = limit
+        self._sizes: list[int] = []
         self._size = 0
 
     @property
@@ -60,20 +71,24 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         """How many steps can be redone."""
         return -1 - self.index
 
-    def add(self, step: Step, changes: list[Change]) -> None:
+    def add(self, step: Step) -> None:
         """Log one step that was just done; what was undone before it is forgotten."""
-        if not changes:
+        if not step.changes:
             return
-        self.clear_redo()
-        self._append(step, changes)
-        if self._size > MAX_BYTES or len(self.root) > self.limit + self.limit // SLACK:
+        if self.index != -1:
+            self.clear_redo()
+        self._append(step)
+        if self._size > MAX_BYTES or len(self._sizes) > self.limit + self.limit // SLACK:
             self.trim()
 
-    def _append(self, step: Step, changes: list[Change]) -> None:
+    def _append(self, step: Step) -> None:
         # The library's append calls observers, and here are none: the list's own is quicker.
-        leaf = observed_tree(name=(step, ("undo", changes), ("redo", changes)))
-        list.append(self.root, leaf)
-        self._size += _size(changes)
+        list.append(self.root, step)
+        size = 0
+        for change in step.changes:
+            size += change[3]
+        self._sizes.append(size)
+        self._size += size
 
     def clear_redo(self) -> None:
         """Forget the steps that were undone."""
@@ -94,13 +109,14 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             self.index += undone
         size, count = self._size, 0
         while size > MAX_BYTES and count < self.done - 1:
-            size -= _size(self.root[count].name[1][1])
+            size -= self._sizes[count]
             count += 1
         if count:
             self._forget(slice(0, count))
 
     def _forget(self, places: slice) -> None:
-        self._size -= sum([_size(node.name[1][1]) for node in list.__getitem__(self.root, places)])
+        self._size -= sum(self._sizes[places])
+        del self._sizes[places]
         # The library's own deletion expects one node and fails with a slice.
         list.__delitem__(self.root, places)
 
@@ -124,13 +140,12 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             steps = {0: f"there is nothing to {what}", 1: f"there is only 1 step to {what}"}
             raise HistoryError(steps.get(there, f"there are only {there} steps to {what}"))
 
-    def unredo_event(self, elem: Step, item: tuple[str, list[Change]]) -> None:
+    def unredo_event(self, elem: Step, item: tuple[str]) -> None:
         """What the library's walk calls for each leaf that it undoes or redoes."""
-        way, changes = item
-        if way == "undo":
-            self._tree.revert(changes)
+        if item is _UNDO:
+            self._tree.revert(elem.changes)
         else:
-            self._tree.redo(changes)
+            self._tree.redo(elem.changes)
 
     def steps(self, limit: int | None = None) -> list[Step]:
         """The steps that can be undone, the newest first, at most ``limit``."""
@@ -138,22 +153,20 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             raise ValueError(f"history takes a number of steps, not {limit!r}")
         newest = len(self.root) + self.index + 1
         done = self.root[newest - self.done : newest]
-        return [node.name[0] for node in reversed(done)][:limit]
+        return list(reversed(done))[:limit]
 
     def state(self) -> dict[str, Any]:
         """All of it as builtins, for a snapshot."""
-        steps = [(tuple(node.name[0]), node.name[1][1]) for node in self.root]
+        steps = [((s.what, s.where, s.when, s.who), s.changes) for s in self.root]
         return {"limit": self.limit, "index": self.index, "steps": steps}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the place of what ``state`` described."""
         self.root = self.undoroot = observed_tree("undo root")
+        self._sizes.clear()
         self._size = 0
         for step, changes in state["steps"]:
-            self._append(Step(*step), changes)
+            what, where, when, who = step
+            self._append(Step(what, where, when, who, changes))
         self.limit = state["limit"]
         self.index = state["index"]
-
-
-def _size(changes: list[Change]) -> int:
-    return sum([size for _, _, _, size in changes])

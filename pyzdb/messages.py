@@ -159,6 +159,9 @@ _decode_version = msgspec.json.Decoder(_Version).decode
 _decode_reply = msgspec.json.Decoder(WireReply).decode
 _encode = msgspec.json.Encoder().encode
 
+_DONE = _encode(WireReply())
+"""The reply of most writes."""
+
 
 def decode_request(data: bytes) -> Request:
     """Read a request. Raises MessageError for anything that is none."""
@@ -311,6 +314,8 @@ def _surrogate_in(request: Request) -> EncodingError:
 
 def encode_reply(reply: Reply, version: int = 2) -> bytes:
     """Write a reply as the version of its request asks for it; always gives a message."""
+    if reply.value is None and reply.error is None and reply.wait is None and version == 2:
+        return _DONE
     try:
         if reply.error is None:
             if reply.wait is not None:

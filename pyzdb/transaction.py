@@ -8,11 +8,8 @@ from typing import Any
 from pyzdb.edits import Change
 from pyzdb.errors import QueryError
 from pyzdb.messages import Command
-from pyzdb.operations import Kind, Operation, own
+from pyzdb.operations import Kind, own
 from pyzdb.tree import Tree
-
-Found = tuple[Any, Operation | None]
-"""What is at the path of a command, and what its function does there."""
 
 
 class Transaction:
@@ -31,11 +28,10 @@ class Transaction:
         self.begun = False
         self.changes: list[Change] = []
 
-    def do(self, command: Command, found: Found | None = None) -> Any:
-        """Do one command, for which this may have been ``found``; the result may be a part of
-        the tree."""
+    def do(self, command: Command) -> Any:
+        """Do one command; the result may be a part of the tree."""
         tree = self._tree
-        value, operation = found or tree.operation(command)
+        value, operation = tree.operation(command)
         if operation is None or operation.kind is Kind.READ:
             return tree.read(command, value, operation)
         if not self.begun:

@@ -28,7 +28,7 @@ class Kept:
         value, operation = self.tree.operation(command)
         assert operation is not None
         changes = self.tree.write(command, value, operation, True)[1]
-        self.history.add(Step(func, index, float(len(args)), "tester"), changes)
+        self.history.add(Step(func, index, float(len(args)), "tester", changes))
         return changes
 
     def set(self, *values: Any) -> None:
@@ -160,7 +160,8 @@ def test_the_steps_are_listed_from_the_newest(kept: Kept) -> None:
     assert [step.what for step in kept.history.steps()] == ["update", "__setitem__"]
     assert [step.what for step in kept.history.steps(1)] == ["update"]
     assert kept.history.steps(0) == []
-    assert kept.history.steps()[0] == Step("update", (), 1.0, "tester")
+    step = kept.history.steps()[0]
+    assert (step.what, step.where, step.when, step.who) == ("update", (), 1.0, "tester")
 
 
 @pytest.mark.parametrize("limit", [-1, True, 1.5, "1"])

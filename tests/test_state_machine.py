@@ -35,7 +35,6 @@ from pyzdb.tree import Tree
 LIMIT = 8
 """Steps that the history keeps here: few, so that runs go beyond it."""
 
-STEP = Step("test", (), 0.0, "tester")
 
 WRITES = sorted(
     (kind.__name__, func)
@@ -196,7 +195,7 @@ class Comparison(RuleBasedStateMachine):
         return self.tree.write(command, value, operation, False)[1]
 
     def log(self, before: dict[Any, Any], changes: list[edits.Change]) -> None:
-        self.history.add(STEP, changes)
+        self.history.add(Step("test", (), 0.0, "tester", changes))
         if changes:
             self.past = [*self.past, before][-LIMIT:]
             self.future = []

@@ -63,10 +63,14 @@ MARK = b"\xff\xfePR"
 
 _PART = struct.Struct("<8sQQII")
 _RECORD = struct.Struct("<4sIQQII")
+_HEAD = struct.Struct("<4sIQQ")
+_CHECKS = struct.Struct("<II")
+"""A header of a record, and its two halves: what its own check covers, and the checks."""
+
 HEADER_SIZE = _RECORD.size
 
 _PART_CHECKED = 28
-_RECORD_CHECKED = 24
+_RECORD_CHECKED = _HEAD.size
 """Bytes of a header that its own check covers."""
 
 SECTOR = 512
@@ -138,9 +142,10 @@ def part_header(first: int, previous: int, salt: bytes) -> tuple[bytes, int]:
 
 def encode(body: bytes, sequence: int, synced: int, previous: int, seed: int) -> tuple[bytes, int]:
     """A record and its checksum."""
-    head = crc32(_RECORD.pack(MARK, len(body), sequence, synced, 0, 0)[:_RECORD_CHECKED], seed)
-    check = crc32(body, previous ^ head)
-    return _RECORD.pack(MARK, len(body), sequence, synced, head, check) + body, check
+    head = _HEAD.pack(MARK, len(body), sequence, synced)
+    head_check = crc32(head, seed)
+    check = crc32(body, previous ^ head_check)
+    return head + _CHECKS.pack(head_check, check) + body, check
 
 
 def read_header(data: bytes, filename: str) -> Part:
