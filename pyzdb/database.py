@@ -361,9 +361,9 @@ class Database:
                 )
         try:
             if found is None:
-                value, changes = self._do_all(asked, commands)
+                reply, changes = self._do_all(asked, commands)
             else:
-                value, changes = self._do(asked, commands[0], *found)
+                reply, changes = self._do(asked, commands[0], *found)
         except BaseException:
             for one in taken:
                 one.discard()
@@ -373,19 +373,17 @@ class Database:
         else:
             for one in taken:
                 one.discard()
-        return Reply(value)
+        return reply
 
     def _do(
         self, asked: Asked, command: Command, value: Any, operation: Operation
-    ) -> tuple[Any, list[Change]]:
+    ) -> tuple[Reply, list[Change]]:
         self._reserve(len(asked.message))
         result, changes = self.tree.write(command, value, operation, not asked.request.tagged)
         self._record(asked, command.func or "", command.place, changes)
-        return result, changes
+        return Reply(result), changes
 
-    def _do_all(
-        self, asked: Asked, commands: tuple[Command, ...]
-    ) -> tuple[list[Any], list[Change]]:
+    def _do_all(self, asked: Asked, commands: tuple[Command, ...]) -> tuple[Reply, list[Change]]:
         size = len(asked.message)
         done = Transaction(self.tree, lambda: self._reserve(size), not asked.request.tagged)
         try:
@@ -395,7 +393,7 @@ class Database:
             raise
         if done.begun:
             self._record(asked, "batch", (), done.changes)
-        return results, done.changes
+        return Reply(results, plain=done.only_gets and self.tree.plain), done.changes
 
     def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
         assert self._files is not None

@@ -17,7 +17,8 @@ Version 2:
     func        the function to call there, or null              (read, write)
     args        positional arguments, an array                   (read, write)
     kwargs      named arguments, an object                       (read, write)
-    commands    [[index, func, args, kwargs], ...]               (batch)
+    commands    [[index, func, args, kwargs], ...]               (batch); what is
+                left out at the end of one is null or empty
     lease       seconds                                          (lock)
     command     Python source                                    (exec)
     client      the id of the sender: user@host:pid-random
@@ -49,6 +50,7 @@ location], ...]; no client may send it.
 from __future__ import annotations
 
 import traceback
+from collections.abc import Iterable
 from math import isfinite
 from typing import Any
 
@@ -228,11 +230,8 @@ def encode_request(request: Request) -> bytes:
     """Write a request. Raises EncodingError, with the path, for what cannot travel."""
     tagged = False
     if request.commands:
-        commands = list(request.commands)
-        for place, command in enumerate(commands):
-            commands[place], command_tagged = _to_tags(command)
-            tagged = tagged or command_tagged
-        request = msgspec.structs.replace(request, commands=tuple(commands))
+        commands, tagged = _batch_to_tags(request.commands)
+        request = msgspec.structs.replace(request, commands=commands)
     elif (
         not _is_simple(request.index or ())
         or request.kwargs
@@ -252,7 +251,11 @@ def encode_request(request: Request) -> bytes:
         raise _surrogate_in(request) from None
 
 
-def _is_simple(values: tuple[Any, ...]) -> bool:
+_SIMPLE = frozenset({str, bool, type(None)})
+"""Types whose every value JSON carries as it is."""
+
+
+def _is_simple(values: Iterable[Any]) -> bool:
     """True for values that JSON carries as they are, found without a call for each."""
     for value in values:
         kind = type(value)
@@ -265,6 +268,21 @@ def _is_simple(values: tuple[Any, ...]) -> bool:
         elif kind is not str and kind is not bool and value is not None:
             return False
     return True
+
+
+def _batch_to_tags(commands: tuple[Command, ...]) -> tuple[tuple[Any, ...], bool]:
+    """The same for many; one that only gets goes without the fields behind its path."""
+    values = [value for command in commands for value in command.index]
+    values += [value for command in commands if command.args for value in command.args]
+    tagged = False
+    simple = _SIMPLE.issuperset(map(type, values)) or _is_simple(values)
+    if simple and not any(command.kwargs for command in commands):
+        return tuple([c if c.func or c.args else (c.index,) for c in commands]), False
+    sent = list(commands)
+    for place, command in enumerate(commands):
+        sent[place], command_tagged = _to_tags(command)
+        tagged = tagged or command_tagged
+    return tuple(sent), tagged
 
 
 def _to_tags(command: Command) -> tuple[Command, bool]:
@@ -303,7 +321,8 @@ def _to_tags(command: Command) -> tuple[Command, bool]:
 
 def _surrogate_in(request: Request) -> EncodingError:
     """Which value it was that has no UTF-8."""
-    for command in (request.single, *request.commands):
+    for sent in (request.single, *request.commands):
+        command = sent if isinstance(sent, Command) else Command(*sent)
         for value in (command.index, command.func, *command.args, command.kwargs):
             try:
                 _encode(value)

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Context, DivisionByZero, InvalidOperation, Overflow, localcontext
-from operator import length_hint
 from typing import Any
 
 from pyzdb import edits
@@ -87,15 +86,16 @@ class Tree:
     def find(self, index: Path) -> Any:
         """Walk the index from the root by ``[key]``. Raises a QueryError with the path."""
         value: Any = self.root
-        keys = iter(index)
+        walked = 0
         try:
-            for key in keys:
+            for key in index:
                 if type(value) not in _SUBSCRIPTABLE:
                     raise TypeError(f"{type(value).__name__!r} object is not subscriptable")
                 value = value[key]
+                walked += 1
         except Exception as error:
-            # The path ends with the key that failed: those behind it are still to be taken.
-            raise query_error(error, index[: len(index) - length_hint(keys)]) from None
+            # The path ends with the key that failed.
+            raise query_error(error, index[: walked + 1]) from None
         return value
 
     def operation(self, command: Command) -> tuple[Any, Operation | None]:
