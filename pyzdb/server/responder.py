@@ -33,17 +33,13 @@ READABLE, AT_ONCE = int(zmq.POLLIN), int(zmq.NOBLOCK)
 IDLE = 0.25
 """Seconds that a server waits for messages before it looks after leases and syncs that are due."""
 
-AWAKE = 0.0002
+AWAKE = 0.0005
 """Seconds that a server looks for the next message of a lone client before it sleeps: longer than
 such a client takes from an answer to its next request."""
 
-LONE_ROUNDS = 8
+LONE_ROUNDS = 16
 """Rounds with one message each after which a client counts as a lone one. When several are at
 work, there is mostly something to do, and looking would take the processor from them."""
-
-CONTENDED = 0.00003
-"""Seconds that others take the processor, when it is offered to them, from which on the server
-sleeps: they have work for it."""
 
 Events = list[tuple[int, int]]
 
@@ -91,6 +87,8 @@ class Responder:
                 happened: Events = []
                 if lone_rounds >= LONE_ROUNDS and not ready:
                     happened = _look(events)
+                    if not happened:
+                        lone_rounds = 0
                 for fd, _ in happened or events.poll(0 if ready else due - now):
                     if fd in by_fd:
                         ready.add(by_fd[fd])
@@ -147,15 +145,11 @@ class Responder:
 
 
 def _look(events: select.epoll) -> Events:
-    """What happens while the processor has nothing else to do, for a short time."""
-    now = time.monotonic()
-    end = now + AWAKE
-    while now < end:
+    """What happens within a short time, in which others may have the processor."""
+    end = time.monotonic() + AWAKE
+    while time.monotonic() < end:
         happened = events.poll(0)
         if happened:
             return happened
         os.sched_yield()
-        before, now = now, time.monotonic()
-        if now - before > CONTENDED:
-            break
     return []
