@@ -271,13 +271,15 @@ def _is_simple(values: Iterable[Any]) -> bool:
 
 
 def _batch_to_tags(commands: tuple[Command, ...]) -> tuple[tuple[Any, ...], bool]:
-    """The same for many; one that only gets goes without the fields behind its path."""
+    """The same for many; those that only get go without the fields behind their paths."""
     values = [value for command in commands for value in command.index]
-    values += [value for command in commands if command.args for value in command.args]
+    calls = [c for c in commands if c.func is not None or c.args or c.kwargs]
+    values += [value for command in calls for value in command.args]
+    if not [command for command in calls if command.kwargs] and (
+        _SIMPLE.issuperset(map(type, values)) or _is_simple(values)
+    ):
+        return commands if calls else tuple([(command.index,) for command in commands]), False
     tagged = False
-    simple = _SIMPLE.issuperset(map(type, values)) or _is_simple(values)
-    if simple and not any(command.kwargs for command in commands):
-        return tuple([c if c.func or c.args else (c.index,) for c in commands]), False
     sent = list(commands)
     for place, command in enumerate(commands):
         sent[place], command_tagged = _to_tags(command)
