@@ -236,6 +236,22 @@ def test_ctrl_c_in_a_query_is_told_and_keeps_the_prompt(
     assert captured.err == "stopped waiting; what was sent may still be done\n"
 
 
+def test_ctrl_c_while_an_answer_is_shown_keeps_the_prompt(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    show = print
+
+    def interrupted(*shown: object, **how: Any) -> None:
+        show(*shown, **how)
+        if shown == ("1",):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("builtins.print", interrupted)
+    lines = lines_of("0 + 1", "1 + 1")
+    assert shell.converse(Prompt({}), lines, shell.Notice("uri"), keep_on=True) == cli.OK
+    assert capsys.readouterr().out == "1\n2\n"
+
+
 def test_what_a_query_waits_for_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
     notice = shell.Notice("tcp://host:1")
     for seconds in (0.1, shell.PATIENCE, 2 * shell.PATIENCE):

@@ -114,28 +114,30 @@ def converse(prompt: Prompt, read_line: ReadLine, notice: Notice, keep_on: bool 
     """
     status = OK
     text = PROMPT
-    ended = False
+    ended = asking = False
     while not ended:
-        line = ""
         try:
-            line = read_line(text)
-        except EOFError:
-            ended = True
+            asking = False
+            try:
+                line = read_line(text)
+            except EOFError:
+                line, ended = "", True
+            notice.next()
+            asking = True
+            kind, answer = prompt.end() if ended else prompt.feed(line)
+            asking = False
+            text = CONTINUATION if kind is Kind.MORE else PROMPT
+            if kind is Kind.VALUE:
+                print(answer, flush=True)
+            elif kind is Kind.ERROR:
+                print(answer, file=sys.stderr, flush=True)
+                status = FAILED
         except KeyboardInterrupt:
             if not keep_on:
                 raise
             prompt.reset()
-        notice.next()
-        try:
-            kind, answer = prompt.end() if ended else prompt.feed(line)
-        except KeyboardInterrupt:
-            if not keep_on:
-                raise
-            kind, answer = Kind.ERROR, "stopped waiting; what was sent may still be done"
-        text = CONTINUATION if kind is Kind.MORE else PROMPT
-        if kind is Kind.VALUE:
-            print(answer, flush=True)
-        elif kind is Kind.ERROR:
-            print(answer, file=sys.stderr, flush=True)
-            status = FAILED
+            text = PROMPT
+            if asking:
+                print("stopped waiting; what was sent may still be done", file=sys.stderr)
+                status = FAILED
     return status
