@@ -47,7 +47,7 @@ class Sizes:
     many: int = 16
     commands: int = 1_000
     """Commands in a batch."""
-    batches: int = 20
+    batches: int = 100
     records: int = 200_000
     """Records in the document: 20 MB of JSON."""
     journal: int = 100_000

@@ -17,8 +17,7 @@ Version 2:
     func        the function to call there, or null              (read, write)
     args        positional arguments, an array                   (read, write)
     kwargs      named arguments, an object                       (read, write)
-    commands    [[index, func, args, kwargs], ...]               (batch); what is
-                left out at the end of one is null or empty
+    commands    [[index, func, args, kwargs], ...]               (batch)
     lease       seconds                                          (lock)
     command     Python source                                    (exec)
     client      the id of the sender: user@host:pid-random
@@ -270,15 +269,14 @@ def _is_simple(values: Iterable[Any]) -> bool:
     return True
 
 
-def _batch_to_tags(commands: tuple[Command, ...]) -> tuple[tuple[Any, ...], bool]:
-    """The same for many; those that only get go without the fields behind their paths."""
+def _batch_to_tags(commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], bool]:
+    """The same for many."""
     values = [value for command in commands for value in command.index]
-    calls = [c for c in commands if c.func is not None or c.args or c.kwargs]
-    values += [value for command in calls for value in command.args]
-    if not [command for command in calls if command.kwargs] and (
+    values += [value for command in commands if command.args for value in command.args]
+    if not [command for command in commands if command.kwargs] and (
         _SIMPLE.issuperset(map(type, values)) or _is_simple(values)
     ):
-        return commands if calls else tuple([(command.index,) for command in commands]), False
+        return commands, False
     tagged = False
     sent = list(commands)
     for place, command in enumerate(commands):
@@ -323,8 +321,7 @@ def _to_tags(command: Command) -> tuple[Command, bool]:
 
 def _surrogate_in(request: Request) -> EncodingError:
     """Which value it was that has no UTF-8."""
-    for sent in (request.single, *request.commands):
-        command = sent if isinstance(sent, Command) else Command(*sent)
+    for command in (request.single, *request.commands):
         for value in (command.index, command.func, *command.args, command.kwargs):
             try:
                 _encode(value)

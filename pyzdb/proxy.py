@@ -18,6 +18,8 @@ import operator
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+import msgspec
+
 from pyzdb.errors import Path, PyzdbError, path_text
 from pyzdb.messages import Command
 from pyzdb.operations import TABLE
@@ -285,20 +287,17 @@ class Lock:
         return "<lock of db>"
 
 
-class Result:
+class Result(msgspec.Struct, eq=False, gc=False):
     """What a command of a batch will give: ``value``, once the block has ended."""
 
-    __slots__ = ("_known",)
-
-    _known: Any
+    # A struct, since a thousand objects that Python's collector watches cost more than the rest.
+    _known: Any = msgspec.UNSET
 
     @property
     def value(self) -> Any:
         """The result of the command. Raises RuntimeError as long as it is not known."""
-        try:
-            return self._known
-        except AttributeError:
-            return self._unknown()
+        known = self._known
+        return self._unknown() if known is msgspec.UNSET else known
 
     def _unknown(self, *_: object) -> Any:
         raise RuntimeError(
@@ -307,7 +306,8 @@ class Result:
         )
 
     def __repr__(self) -> str:
-        return f"<result {self._known!r}>" if hasattr(self, "_known") else "<result, not known yet>"
+        known = self._known
+        return "<result, not known yet>" if known is msgspec.UNSET else f"<result {known!r}>"
 
     # A block that looks at a result would decide on something that is not there.
     __bool__ = __index__ = __iter__ = __len__ = __getitem__ = __contains__ = _unknown
