@@ -129,7 +129,8 @@ class Connection:
 
     def _begin(self) -> None:
         self._local = threading.local()
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
+        self._opening = threading.Lock()
+        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
 
     def exec(self, source: str) -> str:
@@ -176,14 +177,16 @@ class Connection:
             self.timeout = min(self.timeout, GOODBYE)
             with contextlib.suppress(PyzdbError):  # then its lease will end
                 session.unlock()
-        self._closed = True
-        self._local = threading.local()
-        # The end of the context wakes those who wait; then each session can be closed.
-        ending = threading.Thread(target=self._context.term)
-        ending.start()
-        for session in list(self._sessions):
-            session.close()
-        ending.join()
+        with self._opening:
+            self._closed = True
+            self._local = threading.local()
+        if self._context is not None:
+            # The end of the context wakes those who wait; then each session can be closed.
+            ending = threading.Thread(target=self._context.term)
+            ending.start()
+            for session in list(self._sessions):
+                session.close()
+            ending.join()
 
     def __enter__(self) -> Connection:
         return self
@@ -192,7 +195,7 @@ class Connection:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "_closed", True) and self._sessions:
+        if not getattr(self, "_closed", True) and self._context is not None:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             if not sys.is_finalizing():  # then no thread can begin, and the system closes all
                 self.close()
@@ -210,10 +213,13 @@ class Connection:
         return session or self._begin_session()
 
     def _begin_session(self) -> _Session:
-        if self._closed:
-            raise ConnectionClosed(f"{self!r}: make another one with client()")
-        session = self._local.session = _Session(self, self._context)
-        self._sessions.add(session)
+        with self._opening:
+            if self._closed:
+                raise ConnectionClosed(f"{self!r}: make another one with client()")
+            if self._context is None:
+                self._context = zmq.Context()
+            session = self._local.session = _Session(self, self._context)
+            self._sessions.add(session)
         return session
 
     def _begin_anew(self) -> None:

@@ -346,10 +346,7 @@ class Database:
         return self._write(asked, asked.request.commands)
 
     def _write(
-        self,
-        asked: Asked,
-        commands: tuple[Command, ...],
-        found: tuple[Any, Operation] | None = None,
+        self, asked: Asked, commands: tuple[Command, ...], found: Found | None = None
     ) -> Reply:
         """Do a batch, or the one command for which this was ``found``, as one step."""
         taken: list[Taken] = []

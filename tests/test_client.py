@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -163,6 +164,14 @@ def test_a_connection_that_is_dropped_unclosed_warns(server: Server) -> None:
     del connection
     with pytest.warns(ResourceWarning, match="was not closed"):
         held.clear()
+
+
+def test_a_connection_that_was_never_used_holds_nothing_to_close() -> None:
+    held = [client(free_uris(1)[0])]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        held.clear()
+    assert told == []
 
 
 def test_silence_is_an_error_that_names_the_address_and_what_to_start() -> None:
