@@ -67,7 +67,7 @@ HISTORY_LIMIT = 10_000
 
 SNAPSHOT_BYTES = 16 * 1024 * 1024
 """Bytes of journal from which on the server saves by itself: some 100,000 small changes, which
-a start reads again in about two seconds."""
+a start reads again in about a second."""
 
 STAMP = struct.Struct("<d")
 
