@@ -300,6 +300,8 @@ class Result(msgspec.Struct, eq=False, gc=False):
         return self._unknown() if known is msgspec.UNSET else known
 
     def _unknown(self, *_: object) -> Any:
+        if self._known is not msgspec.UNSET:
+            raise RuntimeError("a result of a batch is not the value itself: ask for .value")
         raise RuntimeError(
             "the result of a command in a batch is not known before the block has ended "
             "without an error: the commands are sent then"

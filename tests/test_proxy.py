@@ -363,6 +363,15 @@ def test_a_result_that_is_none_is_known(db: Any) -> None:
     assert (done.value, nothing.value) == (None, None)
 
 
+def test_a_result_that_is_taken_for_its_value_says_what_to_ask_for(db: Any) -> None:
+    with db.batch() as batch:
+        batch["x"] = 1
+        x = batch["x"]._run()
+    with pytest.raises(RuntimeError, match=r"ask for \.value"):
+        _ = x + 1
+    assert x.value + 1 == 2
+
+
 @pytest.mark.parametrize(
     "use",
     [
