@@ -29,9 +29,6 @@ FUNCTIONS = frozenset(name for functions in TABLE.values() for name in functions
 """Every function that some type has: a name that is none is an error before anything is sent."""
 
 
-_new = object.__new__
-
-
 class Service(Protocol):
     """Where the commands of proxies go."""
 
@@ -74,14 +71,12 @@ def _conversion(name: str, kind: Callable[[Any], Any]) -> Callable[..., Any]:
     return convert
 
 
-class Proxy(Lazy):
+class Proxy(Lazy, msgspec.Struct, eq=False):
     """A place in the tree, which need not exist."""
 
-    __slots__ = ("_index", "_service")
-
-    def __init__(self, service: Service, index: Path = ()) -> None:
-        self._service = service
-        self._index = index
+    # A struct, since a path makes one at every subscript.
+    _service: Any  # a Service, or what collects for one
+    _index: Path = ()
 
     def _run(self) -> Any:
         """Fetch what is stored here."""
@@ -91,11 +86,7 @@ class Proxy(Lazy):
         return self._service.query(Command(self._index, func, args, kwargs))
 
     def __getitem__(self, key: Any) -> Proxy:
-        # Without the call of __init__: a path is made at every subscript.
-        found = _new(Proxy)
-        found._service = self._service
-        found._index = (*self._index, key)
-        return found
+        return Proxy(self._service, (*self._index, key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         # The second half of `db['x'] += 1`, whose first half did the work.
@@ -109,14 +100,6 @@ class Proxy(Lazy):
 
     def __delitem__(self, key: Any) -> None:
         self._call("__delitem__", key)
-
-    def __getattr__(self, name: str) -> Method:
-        if name.startswith("_") or name not in FUNCTIONS:
-            raise AttributeError(f"{self!r} has no function {name!r}", name=name, obj=self)
-        return Method(self, name)
-
-    def __dir__(self) -> list[str]:
-        return sorted({*object.__dir__(self), *(f for f in FUNCTIONS if f[0] != "_")})
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._call("__iter__"))
@@ -135,8 +118,10 @@ class Proxy(Lazy):
     def __repr__(self) -> str:
         return path_text(self._index)
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self, *_: object) -> Any:
         raise TypeError(f"{self!r} stands for what a server stores and cannot be pickled")
+
+    __copy__ = __reduce__
 
     # Equality asks the server, so there is no hash that could agree with it.
     __hash__ = None  # type: ignore[assignment]  # how Python marks what has none
@@ -215,10 +200,26 @@ class Method:
         return f"{self._proxy!r}.{self._name}"
 
 
+class _Function:
+    """A function as an attribute of every path."""
+
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, proxy: Proxy | None, owner: type) -> Any:
+        return self if proxy is None else Method(proxy, self._name)
+
+
+# With `__getattr__` in their place, Python would take a longer way to every attribute.
+for _name in FUNCTIONS:
+    if not _name.startswith("_"):
+        setattr(Proxy, _name, _Function(_name))
+
+
 class Root(Proxy):
     """The whole tree, and what is done to it as a whole."""
-
-    __slots__ = ()
 
     def undo(self, steps: int = 1) -> None:
         """Take back the newest steps. Raises HistoryError when there are fewer."""
@@ -261,7 +262,7 @@ class Root(Proxy):
         All of them are done or none, as one step of the history. An error tells the number of
         its command, from 0 on, and nothing is sent when the block itself raises.
         """
-        return Batch(self._service)
+        return Batch(_Collector(self._service))
 
 
 class Lock:
@@ -325,20 +326,16 @@ _ONE_BLOCK = (
 )
 
 
-class Batch(Proxy):
-    """The tree within `with db.batch() as batch:`; every command gives a `Result`."""
-
-    __slots__ = ("_commands", "_is_open", "_results", "_target")
+class _Collector:
+    """The service behind a batch: keeps its commands until it ends."""
 
     def __init__(self, target: Service) -> None:
-        super().__init__(self)
         self._target = target
         self._commands: list[Command] = []
         self._results: list[Result] = []
         self._is_open: bool | None = None
 
     def query(self, command: Command) -> Result:
-        """Collect a command."""
         if not self._is_open:
             raise RuntimeError(_ONE_BLOCK)
         result = Result()
@@ -346,15 +343,25 @@ class Batch(Proxy):
         self._results.append(result)
         return result
 
-    def __enter__(self) -> Batch:
+    def begin(self) -> None:
         if self._is_open is not None:
             raise RuntimeError(_ONE_BLOCK)
         self._is_open = True
-        return self
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
+    def end(self, send: bool) -> None:
         self._is_open = False
-        if error is None and self._commands:
+        if send and self._commands:
             values = self._target.batch(tuple(self._commands))
             for result, value in zip(self._results, values, strict=True):
                 result._known = value
+
+
+class Batch(Proxy):
+    """The tree within `with db.batch() as batch:`; every command gives a `Result`."""
+
+    def __enter__(self) -> Batch:
+        self._service.begin()
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._service.end(send=error is None)

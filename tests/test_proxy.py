@@ -157,7 +157,7 @@ def test_a_path_cannot_be_copied_pickled_or_hashed(
 def test_a_name_that_is_no_function_is_an_error_before_anything_is_sent(
     db: Any, service: Service, name: str
 ) -> None:
-    with pytest.raises(AttributeError, match=rf"db\['x'\] has no function '{name}'"):
+    with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
         getattr(db["x"], name)
     assert service.sent == []
 
@@ -399,7 +399,7 @@ def test_a_result_that_is_used_in_the_block_is_an_error_that_says_why(
     with pytest.raises(RuntimeError, match="not known before the block has ended"), batch:
         use(batch["x"]._run())
     assert service.sent == []
-    assert "not known" in repr(batch._results[0])
+    assert "not known" in repr(batch._service._results[0])
 
 
 @pytest.mark.parametrize(
@@ -443,7 +443,7 @@ def test_a_block_that_raises_sends_nothing(db: Any, service: Service) -> None:
         fill()
     assert service.sent == []
     with pytest.raises(RuntimeError):
-        _ = batch._results[0].value
+        _ = batch._service._results[0].value
 
 
 def test_a_batch_that_fails_names_the_command_and_does_nothing(db: Any) -> None:
@@ -461,7 +461,7 @@ def test_a_batch_that_fails_names_the_command_and_does_nothing(db: Any) -> None:
     assert (caught.value.command, caught.value.path) == (1, ("l", 7))
     assert db._run() == {"l": [1]}
     with pytest.raises(RuntimeError):
-        _ = batch._results[1].value
+        _ = batch._service._results[1].value
 
 
 def test_a_batch_of_nothing_sends_nothing(db: Any, service: Service) -> None:

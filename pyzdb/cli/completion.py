@@ -63,7 +63,7 @@ def _keys(subscripts: str) -> list[str]:
 
 
 def _keys_at(db: Proxy, keys: tuple[Any, ...]) -> list[Any]:
-    place = db
+    place: Any = db
     for key in keys:
         place = place[key]
     try:
