@@ -24,7 +24,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import zmq
 
@@ -39,7 +39,7 @@ from pyzdb.errors import (
     ServerTimeout,
 )
 from pyzdb.locks import lease_of
-from pyzdb.messages import Command, Request, WireReply, decode_reply, encode_request
+from pyzdb.messages import Command, Get, Request, WireReply, decode_reply, encode_request
 from pyzdb.operations import TABLE, Kind
 from pyzdb.proxy import Root
 
@@ -139,7 +139,7 @@ class Connection:
         printed: str = self._session().do(request)
         return printed
 
-    def query(self, command: Command) -> Any:
+    def query(self, command: Command | Get) -> Any:
         """Do one command and return its result, or raise its error."""
         session = self._session()
         index, func = command.index, command.func
@@ -151,9 +151,9 @@ class Connection:
             return session.ask(request)
         return session.do(request)
 
-    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+    def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         """Do all commands or none, and return their results."""
-        request = Request("batch", 2, commands=commands)
+        request = Request("batch", 2, commands=cast(tuple[Command, ...], commands))
         results: list[Any] = self._session().do(request)
         return results
 

@@ -17,7 +17,8 @@ Version 2:
     func        the function to call there, or null              (read, write)
     args        positional arguments, an array                   (read, write)
     kwargs      named arguments, an object                       (read, write)
-    commands    [[index, func, args, kwargs], ...]               (batch)
+    commands    [[index, func, args, kwargs], ...]               (batch); what is
+                left out at the end of one is null or empty
     lease       seconds                                          (lock)
     command     Python source                                    (exec)
     client      the id of the sender: user@host:pid-random
@@ -51,7 +52,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable
 from math import isfinite
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -101,6 +102,16 @@ class Command(msgspec.Struct, array_like=True, gc=False):
         return self.index
 
 
+class Get(msgspec.Struct, array_like=True, gc=False):
+    """What only fetches what is at a place: a `Command` that is sent without its last fields."""
+
+    index: Path = ()
+
+    func: ClassVar[None] = None
+    args: ClassVar[tuple[Any, ...]] = ()
+    kwargs: ClassVar[dict[str, Any]] = {}
+
+
 class Request(msgspec.Struct, omit_defaults=True, gc=False):
     """One request, field by field as the table above has it."""
 
@@ -110,7 +121,7 @@ class Request(msgspec.Struct, omit_defaults=True, gc=False):
     func: str | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
-    commands: tuple[Command, ...] = ()
+    commands: tuple[Command, ...] = ()  # to be sent: Gets too
     client: str = ""
     number: int = 0
     since: int = 0
@@ -269,7 +280,7 @@ def _is_simple(values: Iterable[Any]) -> bool:
     return True
 
 
-def _batch_to_tags(commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], bool]:
+def _batch_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Any, ...], bool]:
     """The same for many."""
     values = [value for command in commands for value in command.index]
     values += [value for command in commands if command.args for value in command.args]
@@ -285,7 +296,7 @@ def _batch_to_tags(commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], 
     return tuple(sent), tagged
 
 
-def _to_tags(command: Command) -> tuple[Command, bool]:
+def _to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
     """The command as JSON carries it, the same object if nothing in it needs a tag."""
     index = command.index
     if not command.kwargs and _is_simple(index) and _is_simple(command.args):

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pyzdb.errors import Path, PyzdbError, path_text
-from pyzdb.messages import Command
+from pyzdb.messages import Command, Get
 from pyzdb.operations import TABLE
 from pyzdb.values import Lazy
 
@@ -32,10 +32,10 @@ FUNCTIONS = frozenset(name for functions in TABLE.values() for name in functions
 class Service(Protocol):
     """Where the commands of proxies go."""
 
-    def query(self, command: Command) -> Any:
+    def query(self, command: Command | Get) -> Any:
         """Do one command and return its result, or raise its error."""
 
-    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+    def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         """Do all commands or none, and return their results."""
 
     def lock(self, timeout: float | None, lease: float | None) -> None:
@@ -80,7 +80,7 @@ class Proxy(Lazy, msgspec.Struct, eq=False):
 
     def _run(self) -> Any:
         """Fetch what is stored here."""
-        return self._service.query(Command(self._index))
+        return self._service.query(Get(self._index))
 
     def _call(self, func: str, *args: Any, **kwargs: Any) -> Any:
         return self._service.query(Command(self._index, func, args, kwargs))
@@ -331,11 +331,11 @@ class _Collector:
 
     def __init__(self, target: Service) -> None:
         self._target = target
-        self._commands: list[Command] = []
+        self._commands: list[Command | Get] = []
         self._results: list[Result] = []
         self._is_open: bool | None = None
 
-    def query(self, command: Command) -> Result:
+    def query(self, command: Command | Get) -> Result:
         if not self._is_open:
             raise RuntimeError(_ONE_BLOCK)
         result = Result()

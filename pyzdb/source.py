@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyzdb.errors import ExecRefused, LockError, SyncFailed
-from pyzdb.messages import Command, Request, decode_request, encode_request
+from pyzdb.messages import Command, Get, Request, decode_request, encode_request
 from pyzdb.proxy import Root
 from pyzdb.transaction import Transaction
 from pyzdb.values import dumps, loads
@@ -61,7 +61,7 @@ class Interpreter:
         text = printed.getvalue().encode(errors="backslashreplace").decode()
         return text, tuple(self._commands)
 
-    def query(self, command: Command) -> Any:
+    def query(self, command: Command | Get) -> Any:
         transaction = self._running()
         request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
         message = encode_request(request)
@@ -74,7 +74,7 @@ class Interpreter:
             self._commands.append(decode_request(message).single)
         return loads(dumps(result))
 
-    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+    def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         transaction = self._running()
         kept, known = len(transaction.changes), len(self._commands)
         try:
