@@ -41,6 +41,10 @@ LONE_ROUNDS = 16
 """Rounds with one message each after which a client counts as a lone one. When several are at
 work, there is mostly something to do, and looking would take the processor from them."""
 
+CROWD = 0.000025
+"""Seconds in which no client can have read its answer and sent the next request: what comes sooner
+is of another one."""
+
 Events = list[tuple[int, int]]
 
 
@@ -87,7 +91,7 @@ class Responder:
                 happened: Events = []
                 if lone_rounds >= LONE_ROUNDS and not ready:
                     happened = _look(events)
-                    if not happened:
+                    if not happened or time.monotonic() - now < CROWD:
                         lone_rounds = 0
                 for fd, _ in happened or events.poll(0 if ready else due - now):
                     if fd in by_fd:
