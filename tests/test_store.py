@@ -31,6 +31,7 @@ from pyzdb.errors import (
 )
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.parts import HEADER_SIZE, part_name
+from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import FileStore, MemoryStore, Opened, ReadOnlyStore, Store
 
 LIMIT = 30.0
@@ -392,8 +393,12 @@ def test_a_killed_child_is_told_and_loses_nothing(path: str) -> None:
     store = FileStore(path)
     store.open()
     write(store, b"one")
-    # It never comes to a state.
-    store.start_save(lambda: os.kill(os.getpid(), signal.SIGKILL))  # type: ignore[arg-type, return-value]
+
+    def killed() -> State:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("it goes on after its end")
+
+    store.start_save(killed)
     write(store, b"two")
     assert wait(store) == f"{path} was not saved: the saving process ended with status -9"
     store.close()
@@ -418,7 +423,12 @@ def test_a_running_save_is_ended_by_a_newer_one_and_by_the_end(
 ) -> None:
     store = FileStore(path)
     store.open()
-    store.start_save(signal.pause)  # type: ignore[arg-type]  # it never comes to a state
+
+    def endless() -> State:
+        signal.pause()
+        raise AssertionError("it has come to an end")
+
+    store.start_save(endless)
     end(store)
     assert store.save_fd is None
     store.close()

@@ -33,6 +33,13 @@ def call(tree: Tree, index: tuple[Any, ...], func: str | None, *args: Any, **nam
     return tree.write(command, value, operation, True)[1]
 
 
+def write(tree: Tree, command: Command) -> None:
+    """Do a command that writes, and whose arguments may be of any type."""
+    value, operation = tree.operation(command)
+    assert operation is not None
+    tree.write(command, value, operation, False)
+
+
 @pytest.fixture
 def tree() -> Tree:
     return Tree(
@@ -173,7 +180,7 @@ def test_after_an_error_the_tree_is_as_before(
     before = copy.deepcopy(tree.root)
     command = Command(index, func, args)
     with pytest.raises(error):
-        tree.write(command, *tree.operation(command), False)  # type: ignore[arg-type]  # a write
+        write(tree, command)
     assert same(tree.root, before)
 
 
@@ -194,10 +201,8 @@ class Grudging:
 def test_an_edit_that_fails_half_way_is_taken_back(tree: Tree, looks: int) -> None:
     before = list(tree.root.items())
     command = Command((), "update", ([("new", 1), (Grudging(looks), 2), ("last", 3)],))
-    value, operation = tree.operation(command)
-    assert operation is not None
     try:
-        tree.write(command, value, operation, False)
+        write(tree, command)
     except PathValueError:
         assert list(tree.root.items()) == before
     else:
@@ -223,10 +228,8 @@ def test_the_tree_is_at_most_so_deep(kind: Any) -> None:
 def test_a_key_cannot_lie_too_deep_either() -> None:
     tree = Tree({"d": {}}, plain=False)
     command = Command(("d",), "__setitem__", (nested(MAX_DEPTH - 1, tuple), 1))
-    value, operation = tree.operation(command)
-    assert operation is not None
     with pytest.raises(PathValueError, match="deeper than 100 levels"):
-        tree.write(command, value, operation, False)
+        write(tree, command)
 
 
 @pytest.mark.parametrize(

@@ -486,10 +486,11 @@ def test_unknown_values_are_equal_and_hash_by_their_fields() -> None:
 @pytest.mark.usefixtures("registry")
 def test_the_parts_of_a_registered_type_are_refused_with_the_path() -> None:
     register_money()
+    thing: Any = Thing()
+    loop: Any = Money(Decimal(1), "EUR")
     with pytest.raises(EncodingError, match=r"db\['a'\]\[1\]: a Thing"):
-        dumps({"a": Money(Decimal(1), Thing())})  # type: ignore[arg-type]  # what is refused
-    loop = Money(Decimal(1), "EUR")
-    loop.currency = loop  # type: ignore[assignment]  # a cycle
+        dumps({"a": Money(Decimal(1), thing)})
+    loop.currency = loop
     with pytest.raises(EncodingError, match="a cycle"):
         dumps(loop)
 
