@@ -356,31 +356,31 @@ class Database:
                 asked = _resolved(
                     asked, commands, moved=tuple(filter(None, (t.moved for t in taken)))
                 )
+        changes: list[Change] = []
         try:
             if found is None:
                 reply, changes = self._do_all(asked, commands)
             else:
                 reply, changes = self._do(asked, commands[0], *found)
-        except BaseException:
-            for one in taken:
-                one.discard()
-            raise
-        if changes:
-            self._taken += taken
-        else:
-            for one in taken:
-                one.discard()
-        return reply
+            return reply
+        finally:
+            if changes:
+                self._taken += taken
+            else:
+                for one in taken:
+                    one.discard()
 
     def _do(
         self, asked: Asked, command: Command, value: Any, operation: Operation
     ) -> tuple[Reply, list[Change]]:
+        """Do the one command of a request."""
         self._reserve(len(asked.message))
         result, changes = self.tree.write(command, value, operation, not asked.request.tagged)
         self._record(asked, command.func or "", command.place, changes)
         return Reply(result), changes
 
     def _do_all(self, asked: Asked, commands: tuple[Command, ...]) -> tuple[Reply, list[Change]]:
+        """Do all commands of a request or none."""
         size = len(asked.message)
         done = Transaction(self.tree, lambda: self._reserve(size), not asked.request.tagged)
         try:
@@ -390,7 +390,7 @@ class Database:
             raise
         if done.begun:
             self._record(asked, "batch", (), done.changes)
-        return Reply(results, plain=done.only_gets and self.tree.plain), done.changes
+        return Reply(results, plain=done.only_fetched and self.tree.plain), done.changes
 
     def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
         assert self._files is not None

@@ -17,7 +17,7 @@ class Transaction:
 
     ``reserve`` is called before the first that writes, and may raise; ``plain`` (bool): their
     arguments are known to be of plain JSON types. ``begun`` tells whether one writes, ``changes``
-    what they did, and ``only_gets`` (bool) that nothing came of the others.
+    what they did, and ``only_fetched`` (bool) that each result is None or what a path holds.
     """
 
     def __init__(self, tree: Tree, reserve: Callable[[], None], plain: bool = False) -> None:
@@ -26,7 +26,7 @@ class Transaction:
         self._plain = plain
         self._was_plain = tree.plain
         self.begun = False
-        self.only_gets = True
+        self.only_fetched = True
         self.changes: list[Change] = []
 
     def do(self, command: Command) -> Any:
@@ -53,7 +53,7 @@ class Transaction:
                 else:
                     result = self.do(command)
                     if result is not None:
-                        self.only_gets = False
+                        self.only_fetched = False
                 if type(result) is dict or type(result) is list:
                     result = own(result)  # a later command may change what is in the tree
                 results.append(result)
