@@ -62,6 +62,7 @@ class Responder:
         self._lock_socket = lock_socket
         self._sockets = list(sockets) if lock_socket is None else [*sockets, lock_socket]
         self._parked: dict[Socket, Asked] = {}
+        self._lone_rounds = 0
 
     def run(self, stop_fd: int, tick: Callable[[], float | None]) -> None:
         """Answer until there is something to read from ``stop_fd``; ``tick`` is called between
@@ -74,7 +75,6 @@ class Responder:
         ready = set(self._sockets)
         saving: int | None = None
         due = 0.0
-        lone_rounds = 0
         with select.epoll() as events:
             for fd in (stop_fd, *by_fd):
                 events.register(fd, select.EPOLLIN)
@@ -88,12 +88,7 @@ class Responder:
                     saving = database.save_fd
                     if saving is not None:
                         events.register(saving, select.EPOLLIN)
-                happened: Events = []
-                if lone_rounds >= LONE_ROUNDS and not ready:
-                    happened = _look(events)
-                    if not happened or time.monotonic() - now < CROWD:
-                        lone_rounds = 0
-                for fd, _ in happened or events.poll(0 if ready else due - now):
+                for fd, _ in self._wait(events, 0 if ready else due - now):
                     if fd in by_fd:
                         ready.add(by_fd[fd])
                     elif fd == stop_fd:
@@ -113,12 +108,23 @@ class Responder:
                     for socket, answer in self._unpark():
                         answers.append((socket, answer))
                         events.modify(fds[socket], select.EPOLLIN)
-                lone_rounds = lone_rounds + 1 if len(answers) == 1 else 0
+                self._lone_rounds = self._lone_rounds + 1 if len(answers) == 1 else 0
                 database.flush()
                 for socket, answer in answers:
                     socket.send(answer)
                     if int(socket.get(zmq.EVENTS)) & READABLE:
                         ready.add(socket)
+
+    def _wait(self, events: select.epoll, seconds: float) -> Events:
+        """What happens within so many seconds; a lone client finds the server looking for it."""
+        if seconds > 0 and self._lone_rounds >= LONE_ROUNDS:
+            began = time.monotonic()
+            happened = _look(events)
+            if not happened or time.monotonic() - began < CROWD:
+                self._lone_rounds = 0
+            if happened:
+                return happened
+        return events.poll(seconds)
 
     def _take(self, socket: Socket) -> bytes | None:
         """The answer to the message that waits on a socket; None when there is none yet."""
