@@ -52,6 +52,7 @@ from __future__ import annotations
 import traceback
 from collections.abc import Iterable
 from math import isfinite
+from operator import attrgetter
 from typing import Any, ClassVar
 
 import msgspec
@@ -84,6 +85,8 @@ TEXT_SHOWN = 80
 _AT_A_KEY = frozenset({"__getitem__", "__setitem__", "__delitem__"})
 
 _ESCAPE = b"\\u"
+
+_kwargs_of = attrgetter("kwargs")
 
 
 class Command(msgspec.Struct, array_like=True, gc=False):
@@ -261,10 +264,6 @@ def encode_request(request: Request) -> bytes:
         raise _surrogate_in(request) from None
 
 
-_SIMPLE = frozenset({str, bool, type(None)})
-"""Types whose every value JSON carries as it is."""
-
-
 def _is_simple(values: Iterable[Any]) -> bool:
     """True for values that JSON carries as they are, found without a call for each."""
     for value in values:
@@ -278,22 +277,6 @@ def _is_simple(values: Iterable[Any]) -> bool:
         elif kind is not str and kind is not bool and value is not None:
             return False
     return True
-
-
-def _batch_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Any, ...], bool]:
-    """The same for many."""
-    values = [value for command in commands for value in command.index]
-    values += [value for command in commands if command.args for value in command.args]
-    if not [command for command in commands if command.kwargs] and (
-        _SIMPLE.issuperset(map(type, values)) or _is_simple(values)
-    ):
-        return commands, False
-    tagged = False
-    sent = list(commands)
-    for place, command in enumerate(commands):
-        sent[place], command_tagged = _to_tags(command)
-        tagged = tagged or command_tagged
-    return tuple(sent), tagged
 
 
 def _to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
@@ -328,6 +311,20 @@ def _to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
     if not changed:
         return command, tagged
     return Command(tuple(wire_index), command.func, tuple(wire_args), kwargs), tagged
+
+
+def _batch_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Any, ...], bool]:
+    """The same for many commands, for most of which one look at all their values is enough."""
+    values = [value for command in commands for value in command.index]
+    values += [value for command in commands if command.args for value in command.args]
+    if _is_simple(values) and not any(map(_kwargs_of, commands)):
+        return commands, False
+    tagged = False
+    sent = list(commands)
+    for place, command in enumerate(commands):
+        sent[place], command_tagged = _to_tags(command)
+        tagged = tagged or command_tagged
+    return tuple(sent), tagged
 
 
 def _surrogate_in(request: Request) -> EncodingError:
