@@ -56,13 +56,12 @@ class Answers:
     def remember(self, client: str, number: int, answer: bytes, sequence: int) -> None:
         """Keep the answer to a client's newest request; ``sequence`` is the journal's by now."""
         known = self._known
-        size = len(answer)
-        kept = answer if size <= self._max_bytes else None
+        kept = answer if len(answer) <= self._max_bytes else None
         if client in known:
             self._size -= len(known[client][1] or b"")
             known.move_to_end(client)
         known[client] = (number, kept)
-        self._size += size if kept is not None else 0
+        self._size += len(kept or b"")
         while len(known) > self._max_clients or self._size > self._max_bytes:
             _, (_, dropped) = known.popitem(last=False)
             self._size -= len(dropped or b"")

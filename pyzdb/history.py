@@ -58,6 +58,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         super().__init__()
         self._tree = tree
         self.limit = limit
+        # Beside the steps: the old ones lie cold in memory, and are dropped without a look.
         self._sizes: list[int] = []
         self._size = 0
 
@@ -75,10 +76,9 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         """Log one step that was just done; what was undone before it is forgotten."""
         if not step.changes:
             return
-        if self.index != -1:
-            self.clear_redo()
+        self.clear_redo()
         self._append(step)
-        if self._size > MAX_BYTES or len(self._sizes) > self.limit + self.limit // SLACK:
+        if self._size > MAX_BYTES or len(self.root) > self.limit + self.limit // SLACK:
             self.trim()
 
     def _append(self, step: Step) -> None:

@@ -89,9 +89,8 @@ class Tree:
         walked = 0
         try:
             for key in index:
-                kind = type(value)
-                if kind is not dict and kind not in _SUBSCRIPTABLE:
-                    raise TypeError(f"{kind.__name__!r} object is not subscriptable")
+                if type(value) not in _SUBSCRIPTABLE:
+                    raise TypeError(f"{type(value).__name__!r} object is not subscriptable")
                 value = value[key]
                 walked += 1
         except Exception as error:
