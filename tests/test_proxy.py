@@ -395,11 +395,17 @@ def test_a_result_that_is_taken_for_its_value_says_what_to_ask_for(db: Any) -> N
 def test_a_result_that_is_used_in_the_block_is_an_error_that_says_why(
     db: Any, service: Service, use: Callable[[Any], Any]
 ) -> None:
-    batch = db.batch()
-    with pytest.raises(RuntimeError, match="not known before the block has ended"), batch:
-        use(batch["x"]._run())
+    results = []
+
+    def fill() -> None:
+        with db.batch() as batch:
+            results.append(batch["x"]._run())
+            use(results[0])
+
+    with pytest.raises(RuntimeError, match="not known before the block has ended"):
+        fill()
     assert service.sent == []
-    assert "not known" in repr(batch._service._results[0])
+    assert "not known" in repr(results[0])
 
 
 @pytest.mark.parametrize(
@@ -432,28 +438,28 @@ def test_a_path_outside_is_fetched_for_a_batch(db: Any) -> None:
 
 
 def test_a_block_that_raises_sends_nothing(db: Any, service: Service) -> None:
-    batch = db.batch()
+    results = []
 
     def fill() -> None:
-        with batch:
-            batch["x"] = 1
+        with db.batch() as batch:
+            results.append(batch["x"].append(1))
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         fill()
     assert service.sent == []
     with pytest.raises(RuntimeError):
-        _ = batch._service._results[0].value
+        _ = results[0].value
 
 
 def test_a_batch_that_fails_names_the_command_and_does_nothing(db: Any) -> None:
     db["l"] = [1]
-    batch = db.batch()
+    results = []
 
     def fill() -> None:
-        with batch:
+        with db.batch() as batch:
             batch["l"].append(2)
-            batch["l"][7]._run()
+            results.append(batch["l"][7]._run())
             batch["l"].clear()
 
     with pytest.raises(PathIndexError, match="command 1: ") as caught:
@@ -461,7 +467,7 @@ def test_a_batch_that_fails_names_the_command_and_does_nothing(db: Any) -> None:
     assert (caught.value.command, caught.value.path) == (1, ("l", 7))
     assert db._run() == {"l": [1]}
     with pytest.raises(RuntimeError):
-        _ = batch._service._results[1].value
+        _ = results[0].value
 
 
 def test_a_batch_of_nothing_sends_nothing(db: Any, service: Service) -> None:

@@ -35,7 +35,6 @@ from pyzdb.tree import Tree
 LIMIT = 8
 """Steps that the history keeps here: few, so that runs go beyond it."""
 
-
 WRITES = sorted(
     (kind.__name__, func)
     for kind, functions in TABLE.items()
