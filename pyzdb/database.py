@@ -375,7 +375,8 @@ class Database:
     ) -> tuple[Reply, list[Change]]:
         """Do the one command of a request."""
         self._reserve(len(asked.message))
-        result, changes = self.tree.write(command, value, operation, not asked.request.tagged)
+        plain = not asked.request.tagged
+        result, changes = self.tree.write(command, value, operation, plain, asked.message)
         self._record(asked, command.func or "", command.place, changes)
         return Reply(result), changes
 

@@ -38,7 +38,7 @@ from itertools import islice
 from typing import Any
 
 from pyzdb.errors import Path
-from pyzdb.values import MAX_DEPTH, Custom
+from pyzdb.values import MAX_DEPTH, Custom, too_deep
 
 Edit = tuple[Any, ...]
 Change = tuple[Path, Edit, Edit, int]
@@ -53,6 +53,10 @@ REFERENCE_SIZE = 8
 
 CHANGE_SIZE = 400
 """About the bytes of a change itself: four tuples and a path."""
+
+_TOO_DEEP = f"the value would lie deeper than {MAX_DEPTH} levels"
+
+_NO_MARKS = bytes(set(range(256)) - set(b"[{,:"))
 
 _SEQUENCES = frozenset({list, tuple, set, frozenset})
 
@@ -208,7 +212,7 @@ def size_of(value: Any, room: int, plain: bool = False) -> int:
     else:
         return VALUE_SIZE
     if room <= 0:
-        raise ValueError(f"the value would lie deeper than {MAX_DEPTH} levels")
+        raise ValueError(_TOO_DEEP)
     for child in children:
         kind = type(child)
         if kind is str:
@@ -237,3 +241,11 @@ def cost(undo: Edit, redo: Edit, room: int, plain: bool) -> int:
     if kind == "splice":
         size += sum([size_of(item, room, plain) for item in redo[3]])
     return size
+
+
+def cost_in(message: bytes, value: Any, room: int) -> int:
+    """About what `cost` says of storing a value of plain JSON types, without a look at its parts:
+    the JSON message that it came in has a comma, a colon or a bracket for each of them."""
+    if too_deep(value, room):
+        raise ValueError(_TOO_DEEP)
+    return CHANGE_SIZE + len(message) + VALUE_SIZE * len(message.translate(None, _NO_MARKS))

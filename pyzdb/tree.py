@@ -47,6 +47,9 @@ _OPERATORS = frozenset(
 )
 """What Python writes as an operator: one that does not fit a value is a TypeError."""
 
+LARGE = 4096
+"""Bytes of a message from which on the size of a value is taken from it."""
+
 _TAKES_SLICE = frozenset({"__setitem__", "__delitem__"})
 
 _SUBSCRIPTABLE = frozenset({dict, list, tuple, str, bytes})
@@ -131,17 +134,23 @@ class Tree:
             raise query_error(error, command.place) from None
 
     def write(
-        self, command: Command, value: Any, operation: Operation, plain: bool
+        self,
+        command: Command,
+        value: Any,
+        operation: Operation,
+        plain: bool,
+        message: bytes = b"",
     ) -> tuple[Any, list[Change]]:
         """Do an operation that writes: its result and the changes.
 
-        ``plain`` (bool): the arguments are known to be of plain JSON types.
+        ``plain`` (bool): the arguments are known to be of plain JSON types. ``message``: the JSON
+        that they came in, if nothing else came in it.
         """
         index = command.index
         args = command.args
         is_set = command.func == "__setitem__" and type(value) is dict and not command.kwargs
         if is_set and plain and self.plain:
-            return None, self._set(command, value)
+            return None, self._set(command, value, message)
         # A tree of plain JSON types holds no Decimal.
         arithmetic = _AS_IT_IS if plain and self.plain else localcontext(_ARITHMETIC)
         try:
@@ -165,13 +174,17 @@ class Tree:
         except Exception as error:
             raise query_error(error, command.place) from None
 
-    def _set(self, command: Command, container: dict[Any, Any]) -> list[Change]:
+    def _set(self, command: Command, container: dict[Any, Any], message: bytes) -> list[Change]:
         """What `write` does for the commonest command of all, with fewer calls."""
         try:
             key, item = command.args
             path = self._resolve(command.index)
             undo, redo = edits.put(container, key, item)
-            size = edits.cost(undo, redo, MAX_DEPTH - 1 - len(path), True)
+            room = MAX_DEPTH - 1 - len(path)
+            if len(message) < LARGE:
+                size = edits.cost(undo, redo, room, True)
+            else:
+                size = edits.cost_in(message, item, room)
             container[key] = item
         except Exception as error:
             raise query_error(error, command.place) from None

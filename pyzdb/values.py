@@ -35,6 +35,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 import base64
+import gc
 import io
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
@@ -562,22 +563,17 @@ def _pair(pair: Any) -> list[Any]:
     return pair
 
 
-def too_deep(wire: Any, room: int = MAX_DEPTH) -> bool:
-    """True when a JSON value has more than ``room`` containers inside one another."""
-    kind = type(wire)
-    if kind is dict:
-        children: Iterable[Any] = wire.values()
-    elif kind is list:
-        children = wire
-    else:
-        return False
-    if room <= 0:
-        return True
-    for child in children:
-        kind = type(child)
-        if (kind is dict or kind is list) and too_deep(child, room - 1):
-            return True
-    return False
+def too_deep(value: Any, room: int) -> bool:
+    """True when a value of plain JSON types has more than ``room`` containers inside one another.
+
+    Python's collector is asked what each container holds: that takes no call for each value.
+    """
+    level = [value]
+    while level and room > 0:
+        # What it does not track holds no container, though it may be a dict itself.
+        level = gc.get_referents(*filter(gc.is_tracked, level))
+        room -= 1
+    return any(type(value) is dict or type(value) is list for value in level)
 
 
 def surrogate_error(value: Any, path: Path = ()) -> EncodingError:

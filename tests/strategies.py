@@ -96,6 +96,14 @@ VALUES = st.recursive(
 )
 
 
+PLAIN: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=4),
+    lambda child: st.lists(child, max_size=3) | st.dictionaries(st.text(max_size=2), child),
+    max_leaves=12,
+)
+"""Values of plain JSON types."""
+
+
 def nested(levels: int, kind: Any = list, core: Any = None) -> Any:
     value = core
     for _ in range(levels):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 from typing import Any
 
@@ -140,6 +141,29 @@ def test_a_value_deeper_than_its_room_is_refused(value: Any) -> None:
     assert edits.size_of(value, 5)
     with pytest.raises(ValueError, match="deeper than 100 levels"):
         edits.size_of(value, 4)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"id": number, "name": f"number {number}", "sold": True} for number in range(100)],
+        ["a sentence, and another one: it has a few marks in it. " * 20] * 20,
+        list(range(1000)),
+        {str(number): [] for number in range(1000)},
+        "x" * 1000,
+    ],
+    ids=["records", "texts", "numbers", "empty lists", "text"],
+)
+def test_the_size_in_a_message_is_about_that_of_its_value(value: Any) -> None:
+    looked_at = edits.cost(*edits.put({}, "x", value), 9, True)
+    assert looked_at / 3 < edits.cost_in(json.dumps(value).encode(), value, 9) < looked_at * 3
+
+
+def test_a_value_deeper_than_its_room_is_refused_in_a_message_too() -> None:
+    value = nested(5)
+    assert edits.cost_in(json.dumps(value).encode(), value, 5)
+    with pytest.raises(ValueError, match="deeper than 100 levels"):
+        edits.cost_in(json.dumps(value).encode(), value, 4)
 
 
 @given(container=LISTS, items=LISTS)

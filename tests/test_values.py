@@ -24,7 +24,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BAD, VALUES, WIRES, nested, same
+from strategies import BAD, PLAIN, VALUES, WIRES, nested, same
 
 from pyzdb.errors import EncodingError
 from pyzdb.values import (
@@ -385,8 +385,19 @@ def test_what_can_be_sent_can_be_read(value: Any, levels: int) -> None:
 @pytest.mark.parametrize(("levels", "deep"), [(100, False), (101, True), (500, True)])
 def test_the_depth_of_plain_values_is_told(levels: int, deep: bool) -> None:
     for kind in (list, dict):
-        assert too_deep(nested(levels, kind)) is deep
+        assert too_deep(nested(levels, kind), 100) is deep
         assert is_plain(nested(levels, kind)) is not deep
+
+
+def depth(value: Any) -> int:
+    children = value.values() if type(value) is dict else value if type(value) is list else None
+    return 0 if children is None else 1 + max(map(depth, children), default=0)
+
+
+@given(value=PLAIN, room=st.integers(0, 6))
+def test_a_plain_value_is_too_deep_by_its_deepest_part(value: Any, room: int) -> None:
+    for each in (value, json.loads(json.dumps(value))):
+        assert too_deep(each, room) is (depth(value) > room)
 
 
 # --- slices ----------------------------------------------------------------------------------
