@@ -57,7 +57,12 @@ limits at this depth, and a cycle is found soon."""
 BIG_INT = 10**4000
 """Integers from here on are tagged: Python refuses decimal text of more than 4,300 digits."""
 
+MANY = 64
+"""Values of a list from which on it is quicker to look at all of them at once."""
+
 _LEAVES = frozenset({str, bool, type(None)})
+
+_PLAIN = _LEAVES | {int, float, dict, list}
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
@@ -299,6 +304,8 @@ def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
     elif kind is list:
         if room <= 0:
             return False
+        if len(value) >= MANY:
+            return _all_plain(value, room - 1)
         children = value
     elif kind is int:
         small: bool = -BIG_INT < value < BIG_INT
@@ -322,6 +329,34 @@ def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
         if (kind is dict or kind is list) and is_plain(child, room - 1):
             continue
         return False
+    return True
+
+
+def _all_plain(values: list[Any], room: int) -> bool:
+    """The same for each of many values, by questions that Python answers for all of them at
+    once: of records, those about a field."""
+    kinds = set(map(type, values))
+    if not kinds <= _PLAIN:
+        return False
+    if int in kinds:
+        numbers = values if len(kinds) == 1 else [v for v in values if type(v) is int]
+        if not (-BIG_INT < min(numbers) and max(numbers) < BIG_INT):
+            return False
+    if float in kinds:
+        numbers = values if len(kinds) == 1 else [v for v in values if type(v) is float]
+        if not all(map(isfinite, numbers)):
+            return False
+    if kinds == {dict} and room > 0:
+        keys = set().union(*values)
+        if TAG in keys or not set(map(type, keys)) <= {str}:
+            return False
+        # Python's collector knows what they hold: their values, and their keys too unless all of
+        # those are exact strings. Of records with the same keys, each part is one field.
+        held = gc.get_referents(*values)
+        width = max(1, len(values[0]))
+        return all(_all_plain(held[place::width], room - 1) for place in range(width))
+    if dict in kinds or list in kinds:
+        return all(is_plain(v, room) for v in values if type(v) is dict or type(v) is list)
     return True
 
 

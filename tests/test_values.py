@@ -24,11 +24,12 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import BAD, PLAIN, VALUES, WIRES, nested, same
+from strategies import BAD, KEYS, PLAIN, VALUES, WIRES, nested, same
 
 from pyzdb.errors import EncodingError
 from pyzdb.values import (
     BIG_INT,
+    MANY,
     MAX_DEPTH,
     TAG,
     Custom,
@@ -387,6 +388,50 @@ def test_the_depth_of_plain_values_is_told(levels: int, deep: bool) -> None:
     for kind in (list, dict):
         assert too_deep(nested(levels, kind), 100) is deep
         assert is_plain(nested(levels, kind)) is not deep
+
+
+@given(
+    pool=st.lists(VALUES, min_size=1, max_size=4),
+    keys=st.lists(KEYS | st.text(max_size=2), unique=True, max_size=3),
+    room=st.integers(0, 6),
+)
+def test_many_values_are_plain_when_each_of_them_is(pool: Any, keys: Any, room: int) -> None:
+    turns = [pool[turn:] + pool[:turn] for turn in range(len(pool))] * MANY
+    records = [dict(zip(keys, turn, strict=False)) for turn in turns]
+    for many in (pool * MANY, records, pool + records):
+        assert is_plain(many, room) is all(is_plain([each], room) for each in many)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"id": math.nan, "name": "one"},
+        {"id": -(10**4200), "name": "one"},
+        {"id": 1, "name": ("one",)},
+        {"id": 1, "name": [{2: "one"}]},
+        {"id": 1, "name": Text("one")},
+        {Text("id"): 1, "name": "one"},
+        {"id": 1, 2: "one"},
+        {"id": 1, TAG: "one"},
+        {"id": 1, "name": "one", "of": b"more"},
+        {"of": b"more"},
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("first", [{}, {"id": 1}, {"id": 1, "name": "one", "more": 1}], ids=len)
+def test_one_of_many_records_that_is_not_plain_is_noticed(first: Any, record: Any) -> None:
+    records = [first] + [{"id": number, "name": str(number)} for number in range(1000)]
+    assert is_plain(records)
+    records[500] = record
+    assert not is_plain(records)
+    assert same(loads(dumps([record] * 100)), loads(dumps([record])) * 100)
+
+
+def test_many_records_that_hold_themselves_are_refused_at_once() -> None:
+    record: dict[str, Any] = {}
+    record.update(one=record, other=record)
+    with pytest.raises(EncodingError, match="holds itself"):
+        dumps([record] * 1000)
 
 
 def depth(value: Any) -> int:
