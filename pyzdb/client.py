@@ -393,7 +393,7 @@ class _Session:
 def _exchange(socket: zmq.Socket[bytes], message: bytes) -> WireReply | None:
     try:
         socket.send(message)
-        return decode_reply(socket.recv())
+        return decode_reply(socket.recv(copy=False).buffer)
     except zmq.Again:
         return None
 

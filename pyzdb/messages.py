@@ -373,7 +373,7 @@ def _safe(key: Any) -> Any:
         return repr(key).encode(errors="replace").decode()
 
 
-def decode_reply(data: bytes) -> WireReply:
+def decode_reply(data: bytes | memoryview) -> WireReply:
     """Read a version 2 reply. Raises MessageError for anything that is none."""
     try:
         reply = _decode_reply(data)
