@@ -14,7 +14,7 @@ from disks import FaultyDisk, broken, no_room
 from pyzdb.errors import StorageError, StorageFull, SyncFailed
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.journal import ROOM, SYNC_INTERVAL, Fsync, Journal
+from pyzdb.storage.journal import LARGE, ROOM, SYNC_INTERVAL, Fsync, Journal
 from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, part_name, read_part
 
 LIMIT = 30.0
@@ -172,6 +172,24 @@ def test_a_rotation_that_finds_no_room_leaves_the_part_as_it_is(
     add(journal, b"three")
     journal.flush()
     assert stored(filename) == [(1, b"one"), (2, b"two"), (3, b"three")]
+
+
+def test_the_memory_of_a_large_record_is_given_back_when_it_is_on_the_disk(filename: str) -> None:
+    class Recording(FaultyDisk):
+        def drop_cache(self, fd: int, offset: int, size: int) -> None:
+            dropped.append((self.names_of_calls[-1], offset, size))
+            super().drop_cache(fd, offset, size)
+
+    dropped: list[tuple[str, int, int]] = []
+    journal = Journal(filename, "always", Recording())
+    journal.create(1, 0)
+    bodies = [b"small", b"x" * LARGE, b"small again"]
+    for body in bodies:
+        add(journal, body)
+        journal.flush()
+    assert dropped == [("datasync", 2 * HEADER_SIZE + 5, HEADER_SIZE + LARGE)]
+    journal.close()
+    assert [body for _, body in stored(filename)] == bodies
 
 
 def test_a_part_that_may_or_may_not_have_its_name_ends_everything(

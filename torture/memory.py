@@ -222,6 +222,9 @@ class MemoryDisk(Disk):
     def datasync(self, fd: int) -> None:
         self.sync(fd)
 
+    def drop_cache(self, fd: int, offset: int, size: int) -> None:
+        pass
+
     def sync(self, fd: int) -> None:
         self._open[fd][1].sync()
         self.after_step()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import BinaryIO
 
 from pyzdb.errors import CorruptFile, StorageError
@@ -117,6 +117,11 @@ class Disk:
     def sync(self, fd: int) -> None:
         """Return when the file is on the disk, its owner, mode and times included."""
         os.fsync(fd)
+
+    def drop_cache(self, fd: int, offset: int, size: int) -> None:
+        """Let the system use the memory that holds a part of a file, which is on the disk, anew."""
+        with suppress(OSError):  # it is only advice
+            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
 
     def rename(self, source: str, target: str) -> None:
         """Put a file in the place of another, at once."""

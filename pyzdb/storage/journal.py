@@ -32,6 +32,11 @@ SYNC_INTERVAL = 0.25
 """Seconds that a write waits for its sync with ``everysec``; as `tick` comes every half second
 at the latest, less than one second is ever at stake."""
 
+LARGE = 1 << 20
+"""Bytes written between two syncs from which on their memory is given back, since hardly anyone
+reads a journal: the next ones go into the same memory, and to take new memory from a virtual
+machine costs several times the write itself."""
+
 SALT_SIZE = 8
 
 
@@ -94,6 +99,7 @@ class Journal:
             raise self._fail(path, error) from error
         self._fd, self._path, self._first = fd, path, first
         self._seed, self._chain, self._end, self._room = seed, previous, HEADER_SIZE, HEADER_SIZE
+        self._cached = self._end
         self.sequence = self._flushed = self._synced = first - 1
 
     def resume(self, part: Part, size: int) -> None:
@@ -116,6 +122,7 @@ class Journal:
             raise SyncFailed(f"{part.filename} cannot be synced: {error.strerror}") from error
         self._fd, self._path, self._first = fd, part.filename, part.first
         self._seed, self._chain, self._end, self._room = part.seed, part.chain, part.end, room
+        self._cached = self._end
         self.sequence = self._flushed = self._synced = part.sequence
         self.size = size
 
@@ -175,9 +182,12 @@ class Journal:
         self._check()
         if self._synced == self._flushed:
             return
-        vouched = self._flushed
+        vouched, end = self._flushed, self._end
         self._run(lambda: self._disk.datasync(self._fd))
         self._synced, self._unsynced_since = vouched, None
+        if end - self._cached >= LARGE:
+            self._disk.drop_cache(self._fd, self._cached, end - self._cached)
+        self._cached = end
 
     def tick(self) -> float | None:
         """With ``everysec``: sync what has waited long enough, or return the seconds that are
