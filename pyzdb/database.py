@@ -65,8 +65,8 @@ from pyzdb.values import is_plain
 HISTORY_LIMIT = 10_000
 """Steps that can be undone unless the operator says otherwise."""
 
-SNAPSHOT_BYTES = 16 * 1024 * 1024
-"""Bytes of journal from which on the server saves by itself: some 100,000 small changes, which
+SNAPSHOT_BYTES = 32 * 1024 * 1024
+"""Bytes of journal from which on the server saves by itself: some 170,000 small changes, which
 a start reads again in about a second."""
 
 STAMP = struct.Struct("<d")
