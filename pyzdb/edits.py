@@ -245,7 +245,9 @@ def cost(undo: Edit, redo: Edit, room: int, plain: bool) -> int:
 
 def cost_in(message: bytes, value: Any, room: int) -> int:
     """About what `cost` says of storing a value of plain JSON types, without a look at its parts:
-    the JSON message that it came in has a comma, a colon or a bracket for each of them."""
+    the JSON message that it came in has a comma, a colon or a bracket for each of them. Raises
+    ValueError like size_of.
+    """
     if too_deep(value, room):
         raise ValueError(_TOO_DEEP)
     return CHANGE_SIZE + len(message) + VALUE_SIZE * len(message.translate(None, _NO_MARKS))

@@ -206,6 +206,29 @@ class Conversation:
 
 
 @contextmanager
+def forked(begin: Callable[[], object]) -> Iterator[int]:
+    """The id of a process that has done ``begin`` and keeps what came of it until it is killed."""
+    told, tell = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            kept = begin()
+            os.write(tell, b"begun")
+            signal.pause()
+            del kept
+        finally:
+            os._exit(1)
+    os.close(tell)
+    try:
+        assert os.read(told, 5) == b"begun"
+        yield pid
+    finally:
+        os.close(told)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+@contextmanager
 def raw_socket(kind: int, uri: str) -> Iterator[zmq.Socket[bytes]]:
     """A socket of ZeroMQ that is connected to an address."""
     with zmq.Context() as context, context.socket(kind) as socket:

@@ -58,7 +58,7 @@ def test_source_cannot_hide_that_the_disk_failed(start: Start) -> None:
     with pytest.raises(SyncFailed):
         engine.get("exec", command="db['x'] = 'a' * 1_000_000")
     with pytest.raises(SyncFailed):
-        engine.get("exec", command="try: db['x'] = 1\nexcept Exception: pass")
+        engine.get("exec", command="try: db['x'] = 1\nexcept Exception: print('refused')")
     engine.restart()
     assert engine.tree == {}
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import signal
 import stat
 from pathlib import Path
 
 import pytest
+from programs import forked
 
 from pyzdb.errors import FileInUse, StorageError
 from pyzdb.storage.holder import Holder
@@ -43,21 +43,8 @@ def test_what_an_older_holder_said_does_not_matter(path: str) -> None:
 
 
 def test_a_killed_holder_holds_nothing(path: str) -> None:
-    held, tell = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        holder = Holder(path)
-        os.write(tell, b"held")
-        signal.pause()
-        holder.release()
-        os._exit(0)
-    os.close(tell)
-    assert os.read(held, 4) == b"held"
-    os.close(held)
-    with pytest.raises(FileInUse, match=f"pid {pid} "):
+    with forked(lambda: Holder(path)) as pid, pytest.raises(FileInUse, match=f"pid {pid} "):
         Holder(path)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
     Holder(path).release()
 
 

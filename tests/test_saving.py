@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from programs import forked
 
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.saving import Saving
@@ -77,18 +78,10 @@ def test_the_child_does_not_hold_the_database_of_its_parent(tmp_path: Path, own:
         os.write(own, b"%d\n" % os.getpid())
         signal.pause()
 
-    pid = os.fork()
-    if pid == 0:
-        holder = Holder(path)
-        Saving(work, own)
-        signal.pause()
-        holder.release()
-        os._exit(0)
-    until = time.monotonic() + LIMIT
-    while not (told := os.pread(own, 20, 0)).endswith(b"\n") and time.monotonic() < until:
-        pass
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+    with forked(lambda: (Holder(path), Saving(work, own))):
+        until = time.monotonic() + LIMIT
+        while not (told := os.pread(own, 20, 0)).endswith(b"\n") and time.monotonic() < until:
+            pass
     Holder(path).release()
     os.kill(int(told), signal.SIGKILL)
 

@@ -13,12 +13,10 @@ from typing import Any
 
 import pytest
 from disks import FaultyDisk, broken, die, fails_with, no_room
+from programs import forked
 from stores import names, wait, whole, write
 
-from pyzdb.errors import (
-    SnapshotFailed,
-    StorageError,
-)
+from pyzdb.errors import SnapshotFailed, StorageError
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import FileStore
@@ -144,14 +142,20 @@ def test_an_error_at_any_step_is_told_and_loses_nothing(
         check_and_go_on(path, acknowledged)
 
 
-def test_a_child_that_fails_is_told_and_the_next_save_works(path: str) -> None:
-    disk = FaultyDisk(fault=no_room())
+def saved_once(path: str, disk: Disk) -> FileStore:
+    """An open store with one record that is saved, and another one since."""
     store = FileStore(path, disk=disk)
     store.open()
     write(store, b"one")
     store.save(lambda: {"tree": [b"one"]})
-    saved = Path(path).read_bytes()
     write(store, b"two")
+    return store
+
+
+def test_a_child_that_fails_is_told_and_the_next_save_works(path: str) -> None:
+    disk = FaultyDisk(fault=no_room())
+    store = saved_once(path, disk)
+    saved = Path(path).read_bytes()
     disk.at = disk.calls + 9  # the first write of the child
     store.start_save(lambda: {"tree": [b"one", b"two"]})
     disk.at = 0  # the disk of the child is a copy
@@ -228,30 +232,23 @@ def test_no_process_for_a_save_is_told(path: str, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_save_whose_server_is_gone_harms_nobody(path: str) -> None:
-    told, tell = os.pipe()
     hold, go = os.pipe()
-    pid = os.fork()
-    if pid == 0:
+    kept = f"/proc/{os.getpid()}/fd/{hold}"
+
+    def state() -> Any:
+        with open(kept, "rb") as file:  # ends when the test says so
+            file.read()
+        return {"tree": ["stale"]}
+
+    def begin_to_save() -> FileStore:
         store = FileStore(path)
         store.open()
         write(store, b"one")
-        kept = f"/proc/{os.getppid()}/fd/{hold}"
-
-        def state() -> Any:
-            with open(kept, "rb") as file:  # ends when the test says so
-                file.read()
-            return {"tree": ["stale"]}
-
         store.start_save(state)
-        os.write(tell, b"saving")
-        signal.pause()
-        store.close()
-        os._exit(0)
-    os.close(tell)
-    assert os.read(told, 6) == b"saving"
-    os.close(told)
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
+        return store
+
+    with forked(begin_to_save):
+        pass
     store = FileStore(path)
     assert whole(store.open()) == [b"one"]
     store.start_save(lambda: {"tree": [b"one"]})
@@ -269,12 +266,8 @@ def test_a_name_that_the_disk_forgot_leaves_the_snapshot_before_and_its_records(
     path: str, tmp_path: Path
 ) -> None:
     disk = FaultyDisk(fault=broken())
-    store = FileStore(path, disk=disk)
-    store.open()
-    write(store, b"one")
-    store.save(lambda: {"tree": [b"one"]})
+    store = saved_once(path, disk)
     before = Path(path).read_bytes()
-    write(store, b"two")
     disk.at = disk.calls + 12  # the sync of the folder after the rename
     with pytest.raises(SnapshotFailed, match="Input/output error"):
         store.save(lambda: {"tree": [b"one", b"two"]})
