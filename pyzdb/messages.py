@@ -291,12 +291,9 @@ def _to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
         wire_index.append(wire)
         changed = changed or wire is not key
         tagged = tagged or key_tagged
-    args = command.args
-    path = index
-    if command.func == "__setitem__" and args and type(args[0]) in (str, int):
-        path = (*index, args[0])
+    path = _destination(command)
     wire_args = []
-    for value in args:
+    for value in command.args:
         wire, value_tagged = argument_to_wire(value, path)
         wire_args.append(wire)
         changed = changed or wire is not value
@@ -311,6 +308,14 @@ def _to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
     if not changed:
         return command, tagged
     return Command(tuple(wire_index), command.func, tuple(wire_args), kwargs), tagged
+
+
+def _destination(command: Command | Get) -> Path:
+    """Where the values of a command go: what is wrong with them is told with their path."""
+    args = command.args
+    if command.func == "__setitem__" and args and type(args[0]) in (str, int):
+        return (*command.index, args[0])
+    return command.index
 
 
 def _batch_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Any, ...], bool]:
@@ -334,7 +339,7 @@ def _surrogate_in(request: Request) -> EncodingError:
             try:
                 _encode(value)
             except UnicodeEncodeError:
-                return surrogate_error(value, command.index)
+                return surrogate_error(value, _destination(command))
     return surrogate_error(request.command)
 
 

@@ -137,7 +137,8 @@ class Thing:
         (Command(("x",), "append", ([Thing()],)), ("x", 0)),
         (Command(("x",), "update", (), {"a": {"b": Thing()}}), ("x", "b")),
         (Command(("x", Thing())), ("x",)),
-        (Command(("x",), "__setitem__", ("y", "\ud800")), ("x",)),
+        (Command(("x",), "__setitem__", ("y", "\ud800")), ("x", "y")),
+        (Command(("x",), "__setitem__", (3, ["a", {"b": "\ud800"}])), ("x", 3, 1, "b")),
         (Command(("x",), "append", (["a", "\ud800"],)), ("x", 1)),
         (Command(("x",), "append", (("a", "\ud800"),)), ("x", 1)),
         (Command(("x", "\ud800")), ("x", "\ud800")),
@@ -151,8 +152,7 @@ def test_what_cannot_travel_is_refused_with_its_path(command: Command, path: Any
         with pytest.raises(EncodingError) as caught:
             encode_request(sent)
         if path is not None:
-            assert caught.value.path[: len(path)] == path[: len(caught.value.path)]
-            assert caught.value.path[:1] == ("x",)
+            assert caught.value.path == path
 
 
 def test_a_lone_surrogate_in_source_is_refused() -> None:
