@@ -42,6 +42,7 @@ from pyzdb.locks import lease_of
 from pyzdb.messages import Command, Get, Request, WireReply, decode_reply, encode_request
 from pyzdb.operations import TABLE, Kind
 from pyzdb.proxy import Root
+from pyzdb.sockets import Context, Socket, connect, send
 
 DEFAULT_URI = "tcp://localhost:5559"
 DEFAULT_TIMEOUT = 30.0
@@ -130,7 +131,7 @@ class Connection:
     def _begin(self) -> None:
         self._local = threading.local()
         self._opening = threading.Lock()
-        self._context: zmq.Context[zmq.Socket[bytes]] | None = None
+        self._context: Context | None = None
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
 
     def exec(self, source: str) -> str:
@@ -232,14 +233,14 @@ class Connection:
 class _Session:
     """What one thread has of a connection."""
 
-    def __init__(self, connection: Connection, context: zmq.Context[zmq.Socket[bytes]]) -> None:
+    def __init__(self, connection: Connection, context: Context) -> None:
         # The connection itself would never be collected while a thread has its session.
         self._connection = weakref.proxy(connection)
         self._uri = connection.write_uri
         self._first_silence = min(FIRST_RESEND, connection.timeout)
         self._context = context
         self._mutex = threading.RLock()
-        self._sockets: dict[str, zmq.Socket[bytes]] = {}
+        self._sockets: dict[str, Socket] = {}
         self._id = f"{_user()}@{sockets.gethostname()}:{os.getpid()}-{os.urandom(6).hex()}"
         self._number = 0
         self._since: int | None = None
@@ -329,8 +330,7 @@ class _Session:
             if reply is None:
                 sent_once = False
 
-    def _open(self, uri: str) -> zmq.Socket[bytes]:
-        address = to_connect(uri)
+    def _open(self, uri: str) -> Socket:
         socket = self._sockets[uri] = self._context.socket(zmq.REQ)
         socket.linger = 0
         socket.set(zmq.REQ_RELAXED, 1)
@@ -340,12 +340,11 @@ class _Session:
         socket.reconnect_ivl = RECONNECT_INTERVAL
         _set_patience(socket, self._first_silence)
         try:
-            socket.connect(address)
-        except zmq.ZMQError as error:
+            connect(socket, uri)
+        except AddressError:
             socket.close()
             del self._sockets[uri]
-            reason = zmq.strerror(error.errno or 0)
-            raise AddressError(f"cannot connect to {uri}: {reason}") from None
+            raise
         return socket
 
     def _hello(self) -> int:
@@ -390,15 +389,15 @@ class _Session:
     __del__ = close
 
 
-def _exchange(socket: zmq.Socket[bytes], message: bytes) -> WireReply | None:
+def _exchange(socket: Socket, message: bytes) -> WireReply | None:
     try:
-        socket.send(message)
-        return decode_reply(socket.recv(copy=False).buffer)
+        send(socket, message)
+        return decode_reply(socket.recv())
     except zmq.Again:
         return None
 
 
-def _set_patience(socket: zmq.Socket[bytes], seconds: float) -> None:
+def _set_patience(socket: Socket, seconds: float) -> None:
     socket.sndtimeo = socket.rcvtimeo = max(1, int(seconds * 1000))
 
 

@@ -6,13 +6,12 @@ needs no turn of the interpreter lock, and REP sockets in the same process need 
 
 from __future__ import annotations
 
-import errno
 import threading
 
 import zmq
 
-from pyzdb.addresses import to_bind
 from pyzdb.errors import AddressError
+from pyzdb.sockets import Context, Socket, bind
 
 LINGER = 500
 """Milliseconds that the end of a server waits for its last answers to leave."""
@@ -24,7 +23,7 @@ class Queue:
     Raises AddressError when an address cannot be bound.
     """
 
-    def __init__(self, context: zmq.Context[zmq.Socket[bytes]], front: str, back: str) -> None:
+    def __init__(self, context: Context, front: str, back: str) -> None:
         self._front = bound(context, zmq.ROUTER, front)
         try:
             self._back = bound(context, zmq.DEALER, back)
@@ -48,16 +47,13 @@ class Queue:
         self._thread.join()
 
 
-def bound(context: zmq.Context[zmq.Socket[bytes]], kind: int, uri: str) -> zmq.Socket[bytes]:
+def bound(context: Context, kind: int, uri: str) -> Socket:
     """A socket that listens on an address. Raises AddressError."""
     socket = context.socket(kind)
     socket.linger = LINGER
     try:
-        socket.bind(to_bind(uri))
-    except zmq.ZMQError as error:
+        bind(socket, uri)
+    except AddressError:
         socket.close()
-        reason = zmq.strerror(error.errno or 0)
-        if error.errno == errno.EADDRINUSE:
-            reason = "another server listens there; stop it, or give this one other addresses"
-        raise AddressError(f"cannot listen on {uri}: {reason}") from error
+        raise
     return socket

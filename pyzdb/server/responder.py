@@ -24,11 +24,9 @@ import zmq
 from pyzdb.database import Asked, Database
 from pyzdb.errors import MessageError
 from pyzdb.messages import Reply, encode_reply
+from pyzdb.sockets import Socket, readable, send
 
-Socket = zmq.Socket[bytes]
-
-READABLE, AT_ONCE = int(zmq.POLLIN), int(zmq.NOBLOCK)
-"""As plain numbers: the operators of an enumeration cost more than the call that they are for."""
+AT_ONCE = int(zmq.NOBLOCK)
 
 IDLE = 0.25
 """Seconds that a server waits for messages before it looks after leases and syncs that are due."""
@@ -111,9 +109,9 @@ class Responder:
                 self._lone_rounds = self._lone_rounds + 1 if len(answers) == 1 else 0
                 database.flush()
                 for socket, answer in answers:
-                    socket.send(answer)
-                    if int(socket.get(zmq.EVENTS)) & READABLE:
-                        ready.add(socket)
+                    send(socket, answer)
+                if answers:
+                    ready.update(readable([socket for socket, _ in answers]))
 
     def _wait(self, events: select.epoll, seconds: float) -> Events:
         """What happens within so many seconds; a lone client finds the server looking for it."""
@@ -129,15 +127,15 @@ class Responder:
     def _take(self, socket: Socket) -> bytes | None:
         """The answer to the message that waits on a socket; None when there is none yet."""
         try:
-            message = socket.recv(AT_ONCE)
+            frame = socket.recv(AT_ONCE, copy=False)
         except zmq.Again:
             return None
-        if socket.get(zmq.RCVMORE):
+        if frame.more:
             while socket.get(zmq.RCVMORE):
                 socket.recv()
             error = MessageError("a message has one part, this one has more")
             return encode_reply(Reply(error=error), version=1)
-        answer = self._database.handle(message, socket is self._lock_socket)
+        answer = self._database.handle(frame.bytes, socket is self._lock_socket)
         if isinstance(answer, bytes):
             return answer
         self._parked[socket] = answer

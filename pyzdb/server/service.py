@@ -23,18 +23,17 @@ from types import FrameType
 import zmq
 
 import pyzdb
-from pyzdb.addresses import is_loopback, to_connect
+from pyzdb.addresses import is_loopback
 from pyzdb.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
-from pyzdb.errors import AddressError, ExecRefused
+from pyzdb.errors import ExecRefused
 from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.follower import Follower
 from pyzdb.server.responder import Responder
+from pyzdb.sockets import Context, Socket, connect
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.store import FileStore, ReadOnlyStore
-
-Context = zmq.Context[zmq.Socket[bytes]]
 
 INSIDE = "inproc://pyzdb-requests"
 """The back end of the write queue when it is in the process."""
@@ -155,29 +154,25 @@ class _Sockets:
 
     def __init__(self) -> None:
         self._context: Context = zmq.Context()
-        self._sockets: list[zmq.Socket[bytes]] = []
+        self._sockets: list[Socket] = []
         self._queues: list[Queue] = []
 
     def queue(self, front: str, back: str) -> None:
         """Add a queue."""
         self._queues.append(Queue(self._context, front, back))
 
-    def listening(self, uri: str) -> zmq.Socket[bytes]:
+    def listening(self, uri: str) -> Socket:
         """A REP socket that clients connect to."""
         socket = bound(self._context, zmq.REP, uri)
         self._sockets.append(socket)
         return socket
 
-    def connected(self, uri: str) -> zmq.Socket[bytes]:
+    def connected(self, uri: str) -> Socket:
         """A REP socket behind a queue. Raises AddressError."""
         socket = self._context.socket(zmq.REP)
         self._sockets.append(socket)
         socket.linger = LINGER
-        try:
-            socket.connect(to_connect(uri))
-        except zmq.ZMQError as error:
-            reason = zmq.strerror(error.errno or 0)
-            raise AddressError(f"cannot connect to {uri}: {reason}") from error
+        connect(socket, uri)
         return socket
 
     def __enter__(self) -> _Sockets:
