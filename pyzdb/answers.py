@@ -24,6 +24,10 @@ MAX_BYTES = 64 * 1024 * 1024
 """Bytes of all answers that are remembered: enough for 10,000 usual ones and a few large ones."""
 
 
+_NOTHING = (0, None)
+"""What is known of a client that has not written."""
+
+
 class Answers:
     """The last answer to each client."""
 
@@ -57,11 +61,9 @@ class Answers:
         """Keep the answer to a client's newest request; ``sequence`` is the journal's by now."""
         known = self._known
         kept = answer if len(answer) <= self._max_bytes else None
-        if client in known:
-            self._size -= len(known[client][1] or b"")
-            known.move_to_end(client)
+        _, before = known.pop(client, _NOTHING)  # to stand at the end again
         known[client] = (number, kept)
-        self._size += len(kept or b"")
+        self._size += len(kept or b"") - len(before or b"")
         while len(known) > self._max_clients or self._size > self._max_bytes:
             _, (_, dropped) = known.popitem(last=False)
             self._size -= len(dropped or b"")

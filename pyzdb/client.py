@@ -58,6 +58,9 @@ LONGEST_RESEND = 2.0
 UPLOAD_RATE = 5_000_000
 """Bytes a second that even a busy server takes in: a large request is not sent again before."""
 
+LARGE = int(UPLOAD_RATE * FIRST_RESEND)
+"""Bytes of a request from which on that is later than the first time to send it again."""
+
 FIRST_RETURN = 0.002
 """Seconds until a request that has to wait comes back; each further time takes half as long
 again."""
@@ -210,8 +213,11 @@ class Connection:
             self.on_wait(reason, seconds)
 
     def _session(self) -> _Session:
-        session: _Session | None = getattr(self._local, "session", None)
-        return session or self._begin_session()
+        try:
+            session: _Session = self._local.session
+        except AttributeError:
+            session = self._begin_session()
+        return session
 
     def _begin_session(self) -> _Session:
         with self._opening:
@@ -284,7 +290,7 @@ class _Session:
         """The answer to a message; None after so many seconds of ``silence`` (more for a large
         one), in which it may have been done or not."""
         socket = self._sockets.get(uri) or self._open(uri)
-        if silence is not None or len(message) > UPLOAD_RATE * FIRST_RESEND:
+        if silence is not None or len(message) > LARGE:
             upload = min(len(message) / UPLOAD_RATE, self._connection.timeout)
             _set_patience(socket, max(silence or self._first_silence, upload))
             try:

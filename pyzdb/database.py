@@ -361,7 +361,7 @@ class Database:
             if found is None:
                 reply, changes = self._do_all(asked, commands)
             else:
-                reply, changes = self._do(asked, commands[0], *found)
+                reply, changes = self._do(asked, commands[0], found)
             return reply
         finally:
             if changes:
@@ -370,11 +370,10 @@ class Database:
                 for one in taken:
                     one.discard()
 
-    def _do(
-        self, asked: Asked, command: Command, value: Any, operation: Operation
-    ) -> tuple[Reply, list[Change]]:
+    def _do(self, asked: Asked, command: Command, found: Found) -> tuple[Reply, list[Change]]:
         """Do the one command of a request."""
         self._reserve(len(asked.message))
+        value, operation = found
         plain = not asked.request.tagged
         result, changes = self.tree.write(command, value, operation, plain, asked.message)
         self._record(asked, command.func or "", command.place, changes)

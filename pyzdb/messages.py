@@ -245,11 +245,7 @@ def encode_request(request: Request) -> bytes:
     if request.commands:
         commands, tagged = _batch_to_tags(request.commands)
         request = msgspec.structs.replace(request, commands=commands)
-    elif (
-        not _is_simple(request.index or ())
-        or request.kwargs
-        or (request.args and not _is_simple(request.args))
-    ):
+    elif request.kwargs or not _is_simple((*(request.index or ()), *request.args)):
         single = request.single
         sent, tagged = _to_tags(single)
         if sent is not single:
@@ -268,13 +264,15 @@ def _is_simple(values: Iterable[Any]) -> bool:
     """True for values that JSON carries as they are, found without a call for each."""
     for value in values:
         kind = type(value)
+        if kind is str:
+            continue
         if kind is int:
             if not -BIG_INT < value < BIG_INT:
                 return False
         elif kind is float:
             if not isfinite(value):
                 return False
-        elif kind is not str and kind is not bool and value is not None:
+        elif kind is not bool and value is not None:
             return False
     return True
 

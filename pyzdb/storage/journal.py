@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 from pyzdb.errors import StorageError, StorageFull, SyncFailed
 from pyzdb.storage.disk import NO_ROOM, Disk
@@ -57,7 +57,6 @@ class Journal:
         self._disk = disk
         self._fd = -1
         self._buffer: list[bytes] = []
-        self._buffered = 0
         self._flushed = 0
         self._synced = 0
         self._unsynced_since: float | None = None
@@ -131,31 +130,34 @@ class Journal:
 
         Raises StorageFull, and nothing has changed.
         """
+        missing = self._end + HEADER_SIZE + size - self._room
+        if missing > 0 or self._failure is not None:
+            self._grow(missing, size)
+
+    def _grow(self, missing: int, size: int) -> None:
         self._check()
         if size > MAX_BODY:
             raise StorageFull(f"a change of {size} bytes is more than one record can hold")
-        missing = self._end + self._buffered + HEADER_SIZE + size - self._room
-        if missing <= 0:
-            return
         grown = max(missing, ROOM)
         try:
             self._disk.allocate(self._fd, self._room, grown)
         except OSError as error:
-            self._run(lambda: self._disk.truncate(self._fd, self._room))
+            self._run(self._disk.truncate, self._fd, self._room)
             if error.errno in NO_ROOM:
                 raise StorageFull(f"no room for {self._path}: {error.strerror}") from error
             raise self._fail(self._path, error) from error
         if self._fsync == "always":
-            self._run(lambda: self._disk.datasync(self._fd))
+            self._run(self._disk.datasync, self._fd)
         self._room += grown
 
     def append(self, body: bytes) -> int:
-        """Add a record to what `flush` will write, and return its sequence."""
+        """Add a record, for which there is room, to what `flush` will write, and return its
+        sequence."""
         self._check()
         self.sequence += 1
         record, self._chain = encode(body, self.sequence, self._synced, self._chain, self._seed)
         self._buffer.append(record)
-        self._buffered += len(record)
+        self._end += len(record)
         self.size += len(record)
         return self.sequence
 
@@ -163,12 +165,10 @@ class Journal:
         """Write what was appended, and sync it as the policy says. Raises SyncFailed."""
         self._check()
         if self._buffer:
-            data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
-            self._run(lambda: self._disk.write(self._fd, data, self._end))
-            self._end += len(data)
+            data = b"".join(self._buffer)  # the same object when there is only one
+            self._run(self._disk.write, self._fd, data, self._end - len(data))
             self._room = max(self._room, self._end)
             self._buffer.clear()
-            self._buffered = 0
             self._flushed = self.sequence
             if self._unsynced_since is None:
                 self._unsynced_since = monotonic()
@@ -183,7 +183,7 @@ class Journal:
         if self._synced == self._flushed:
             return
         vouched, end = self._flushed, self._end
-        self._run(lambda: self._disk.datasync(self._fd))
+        self._run(self._disk.datasync, self._fd)
         self._synced, self._unsynced_since = vouched, None
         if end - self._cached >= LARGE:
             self._disk.drop_cache(self._fd, self._cached, end - self._cached)
@@ -219,8 +219,8 @@ class Journal:
         try:
             if self._fd >= 0 and self._failure is None:
                 self.flush()
-                self._run(lambda: self._disk.truncate(self._fd, self._end))
-                self._run(lambda: self._disk.sync(self._fd))
+                self._run(self._disk.truncate, self._fd, self._end)
+                self._run(self._disk.sync, self._fd)
         finally:
             self.abandon()
 
@@ -235,9 +235,9 @@ class Journal:
         if self._failure is not None:
             raise SyncFailed(self._failure)
 
-    def _run(self, steps: Callable[[], None]) -> None:
+    def _run(self, step: Callable[..., None], *arguments: Any) -> None:
         try:
-            steps()
+            step(*arguments)
         except OSError as error:
             raise self._fail(self._path, error) from error
 
