@@ -2,14 +2,17 @@
 
 The bare queue is the topology of pyzdb's server at its barest: ROUTER and DEALER joined by a thread
 that is in `zmq.proxy`, and one REP socket behind it that answers each message with itself. The
-synced one writes each message to a file and syncs it before it answers.
+synced one writes each message to a file and syncs it before it answers; the pooled one does so once
+for all messages that have come, in a pool of REP sockets as pyzdb's.
 """
 
 from __future__ import annotations
 
 import os
+import select
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 from threading import Thread
 from typing import Any
 
@@ -18,6 +21,8 @@ import zmq
 
 from benchmarks.measuring import Setup
 from benchmarks.processes import Work, repeat
+from pyzdb.server.service import POOL
+from pyzdb.sockets import Socket, readable, send
 from pyzdb.storage.disk import ZERO_FILL, Disk
 
 BACK_END = "inproc://back"
@@ -31,8 +36,29 @@ MESSAGE = b'{"version":2,"mode":"read","index":["l",3],"client":"user@host:12345
 
 
 @contextmanager
+def bare_queue() -> Iterator[str]:
+    """Answer every message with itself; the context is the address."""
+    with _queue(_answer) as address:
+        yield address
+
+
+@contextmanager
 def synced_queue(setup: Setup) -> Iterator[str]:
     """Write every message to a file that is synced before it is answered with itself."""
+    with _synced_file(setup) as save, _queue(partial(_answer, save=save)) as address:
+        yield address
+
+
+@contextmanager
+def pooled_queue(setup: Setup) -> Iterator[str]:
+    """The same with one write and one sync for all messages that have come meanwhile."""
+    with _synced_file(setup) as save, _queue(partial(_answer_together, save), POOL) as address:
+        yield address
+
+
+@contextmanager
+def _synced_file(setup: Setup) -> Iterator[Callable[[bytes], None]]:
+    """A function that writes to a file and syncs it."""
     descriptor = os.open(setup.new_folder() / "synced", os.O_RDWR | os.O_CREAT)
     for offset in range(0, ROOM, ZERO_FILL):
         Disk().allocate(descriptor, offset, ZERO_FILL)
@@ -44,23 +70,23 @@ def synced_queue(setup: Setup) -> Iterator[str]:
         end += os.pwrite(descriptor, message, end)
         os.fdatasync(descriptor)
 
-    with bare_queue(save) as address:
-        yield address
+    yield save
     os.close(descriptor)
 
 
 @contextmanager
-def bare_queue(save: Callable[[bytes], None] | None = None) -> Iterator[str]:
-    """Answer every message with itself, after ``save`` if there is one; the context is the
-    address."""
+def _queue(answer: Callable[[list[Socket]], None], pool: int = 1) -> Iterator[str]:
+    """A queue and ``pool`` REP sockets behind it, for which ``answer`` is called in a thread."""
     context = zmq.Context()
-    router, dealer, rep = [context.socket(kind) for kind in (zmq.ROUTER, zmq.DEALER, zmq.REP)]
+    router, dealer = context.socket(zmq.ROUTER), context.socket(zmq.DEALER)
     port = router.bind_to_random_port("tcp://127.0.0.1")
     dealer.bind(BACK_END)
-    rep.connect(BACK_END)
+    sockets = [context.socket(zmq.REP) for _ in range(pool)]
+    for socket in sockets:
+        socket.connect(BACK_END)
     threads = [
         Thread(target=_until_the_end, args=(lambda: zmq.proxy(router, dealer), [router, dealer])),
-        Thread(target=_until_the_end, args=(lambda: _answer(rep, save), [rep])),
+        Thread(target=_until_the_end, args=(lambda: answer(sockets), sockets)),
     ]
     for thread in threads:
         thread.start()
@@ -72,7 +98,7 @@ def bare_queue(save: Callable[[bytes], None] | None = None) -> Iterator[str]:
             thread.join()
 
 
-def _until_the_end(work: Callable[[], object], sockets: list[zmq.Socket[bytes]]) -> None:
+def _until_the_end(work: Callable[[], object], sockets: list[Socket]) -> None:
     try:
         work()
     except zmq.ContextTerminated:
@@ -82,7 +108,8 @@ def _until_the_end(work: Callable[[], object], sockets: list[zmq.Socket[bytes]])
             each.close(linger=0)
 
 
-def _answer(socket: zmq.Socket[bytes], save: Callable[[bytes], None] | None) -> None:
+def _answer(sockets: list[Socket], save: Callable[[bytes], None] | None = None) -> None:
+    [socket] = sockets
     while True:
         message = socket.recv()
         if save is not None:
@@ -90,8 +117,27 @@ def _answer(socket: zmq.Socket[bytes], save: Callable[[bytes], None] | None) -> 
         socket.send(message)
 
 
+def _answer_together(save: Callable[[bytes], None], sockets: list[Socket]) -> None:
+    by_fd = {int(socket.get(zmq.FD)): socket for socket in sockets}
+    ready = set(sockets)
+    with select.epoll() as events:
+        for fd in by_fd:
+            events.register(fd, select.EPOLLIN)
+        while True:
+            ready.update(by_fd[fd] for fd, _ in events.poll(0 if ready else None))
+            came = []
+            for socket in ready:
+                with suppress(zmq.Again):
+                    came.append((socket, socket.recv(zmq.NOBLOCK)))
+            if came:
+                save(b"".join(message for _, message in came))
+            for socket, message in came:
+                send(socket, message)
+            ready = set(readable([socket for socket, _ in came]))
+
+
 @contextmanager
-def _asking(address: str) -> Iterator[zmq.Socket[bytes]]:
+def _asking(address: str) -> Iterator[Socket]:
     with zmq.Context() as context, context.socket(zmq.REQ) as socket:
         socket.linger = 0
         socket.connect(address)

@@ -17,6 +17,7 @@ from benchmarks.processes import Client, Factory, rate, server
 PYZDB = "pyzdb"
 QUEUE = "bare queue"
 SYNCED_QUEUE = "bare queue + fdatasync"
+POOLED_QUEUE = "the same, one fdatasync for all"
 REDIS = "redis-py, appendfsync always"
 UNSYNCED = "pyzdb, fsync never"
 
@@ -34,6 +35,7 @@ def benchmarks(setup: Setup) -> list[Benchmark]:
     queue = partial(server, limits.bare_queue)
     redis = partial(peers.redis_server, setup)
     synced_queue = partial(server, partial(limits.synced_queue, setup))
+    pooled_queue = partial(server, partial(limits.pooled_queue, setup))
     zeo = partial(server, partial(peers.zeo_server, setup))
 
     def remote(operation: str) -> dict[str, Opener]:
@@ -94,6 +96,7 @@ def benchmarks(setup: Setup) -> list[Benchmark]:
                 PYZDB: partial(rate, ours, subject.setter, **synced_together),
                 REDIS: partial(rate, redis, peers.redis_setter, **synced_together),
                 SYNCED_QUEUE: partial(rate, synced_queue, limits.echo_client, **synced_together),
+                POOLED_QUEUE: partial(rate, pooled_queue, limits.echo_client, **synced_together),
             },
             (Goal(PYZDB, (REDIS,)),),
         ),
