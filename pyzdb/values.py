@@ -508,7 +508,8 @@ class _Tagging:
         if isinstance(value, Iterable) and not isinstance(value, io.IOBase | memoryview):
             return list(value)
         raise self._error(
-            f": a {type(value).__name__} cannot be stored; pyzdb.register() adds types of your own"
+            f": a value of type {type(value).__name__} cannot be stored; "
+            "pyzdb.register() adds types of your own"
         )
 
     def _error(self, words: str) -> EncodingError:

@@ -88,7 +88,7 @@ def test_the_parts_of_a_registered_type_are_refused_with_the_path() -> None:
     register_money()
     thing: Any = Thing()
     loop: Any = Money(Decimal(1), "EUR")
-    with pytest.raises(EncodingError, match=r"db\['a'\]\[1\]: a Thing"):
+    with pytest.raises(EncodingError, match=r"db\['a'\]\[1\]: a value of type Thing"):
         dumps({"a": Money(Decimal(1), thing)})
     loop.currency = loop
     with pytest.raises(EncodingError, match="a cycle"):
@@ -112,7 +112,7 @@ def test_a_type_that_turns_into_itself_is_refused() -> None:
 @pytest.mark.usefixtures("registry")
 def test_a_subclass_of_a_registered_type_is_not_covered() -> None:
     register_money()
-    with pytest.raises(EncodingError, match="a Dear cannot be stored"):
+    with pytest.raises(EncodingError, match="a value of type Dear cannot be stored"):
         dumps(type("Dear", (Money,), {})(1, "EUR"))
 
 

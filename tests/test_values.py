@@ -284,17 +284,17 @@ def cycle() -> Any:
 @pytest.mark.parametrize(
     ("value", "path", "words"),
     [
-        (Thing(), (), "a Thing cannot be stored"),
-        ({"a": [1, Thing()]}, ("a", 1), "a Thing cannot be stored"),
-        ({"a": ({"b": Thing()},)}, ("a", 0, "b"), "db['a'][0]['b']: a Thing"),
+        (Thing(), (), "a value of type Thing cannot be stored"),
+        ({"a": [1, Thing()]}, ("a", 1), "a value of type Thing cannot be stored"),
+        ({"a": ({"b": Thing()},)}, ("a", 0, "b"), "db['a'][0]['b']: a value of type Thing"),
         ({1: Thing()}, (1,), "db[1]"),
-        ({"a": {Thing: 1}}, ("a", Thing), "a type cannot be stored"),
+        ({"a": {Thing: 1}}, ("a", Thing), "a value of type type cannot be stored"),
         ({"a": print}, ("a",), "builtin_function"),
-        (1 + 2j, (), "a complex cannot be stored"),
-        (Fraction(1, 3), (), "a Fraction cannot be stored"),
-        (memoryview(b"a"), (), "a memoryview cannot be stored"),
-        ([slice(1)], (0,), "a slice cannot be stored"),
-        (Plain.A, (), "a Plain cannot be stored"),
+        (1 + 2j, (), "a value of type complex cannot be stored"),
+        (Fraction(1, 3), (), "a value of type Fraction cannot be stored"),
+        (memoryview(b"a"), (), "a value of type memoryview cannot be stored"),
+        ([slice(1)], (0,), "a value of type slice cannot be stored"),
+        (Plain.A, (), "a value of type Plain cannot be stored"),
         (cycle(), ("a", 1), "a cycle cannot be stored"),
         ("a\ud800", (), "a lone surrogate"),
         ({"a": ["b", "\udfff"]}, ("a", 1), "db['a'][1]: a lone surrogate"),
@@ -326,7 +326,9 @@ def test_what_cannot_be_carried_is_refused_with_the_path(
 
 
 def test_the_path_begins_where_the_value_is_to_be_stored() -> None:
-    with pytest.raises(EncodingError, match=r"db\['x'\]\['a'\]\[0\]: a Thing") as caught:
+    with pytest.raises(
+        EncodingError, match=r"db\['x'\]\['a'\]\[0\]: a value of type Thing"
+    ) as caught:
         to_wire({"a": [Thing()]}, ("x",))
     assert caught.value.path == ("x", "a", 0)
     with pytest.raises(EncodingError, match=r"db\['x'\]\[1\]: a lone surrogate"):
@@ -334,7 +336,10 @@ def test_the_path_begins_where_the_value_is_to_be_stored() -> None:
 
 
 def test_an_open_file_is_refused() -> None:
-    with open(__file__) as file, pytest.raises(EncodingError, match="a TextIOWrapper"):
+    with (
+        open(__file__) as file,
+        pytest.raises(EncodingError, match="a value of type TextIOWrapper"),
+    ):
         dumps({"f": file})
 
 
