@@ -70,8 +70,10 @@ def _synced_file(setup: Setup) -> Iterator[Callable[[bytes], None]]:
         end += os.pwrite(descriptor, message, end)
         os.fdatasync(descriptor)
 
-    yield save
-    os.close(descriptor)
+    try:
+        yield save
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

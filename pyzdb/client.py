@@ -213,11 +213,8 @@ class Connection:
             self.on_wait(reason, seconds)
 
     def _session(self) -> _Session:
-        try:
-            session: _Session = self._local.session
-        except AttributeError:
-            session = self._begin_session()
-        return session
+        session: _Session | None = getattr(self._local, "session", None)
+        return session or self._begin_session()
 
     def _begin_session(self) -> _Session:
         with self._opening:
@@ -348,8 +345,7 @@ class _Session:
         try:
             connect(socket, uri)
         except AddressError:
-            socket.close()
-            del self._sockets[uri]
+            self._sockets.pop(uri).close()
             raise
         return socket
 

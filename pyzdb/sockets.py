@@ -20,7 +20,6 @@ send = zmq.backend.Socket.send
 one, for options that no message here has; where the processor's caches are shared with others, it
 takes a fourth of the time of a send."""
 
-
 _READABLE = int(zmq.POLLIN)
 """As a plain number: the operators of an enumeration cost more than the call that it is for."""
 
@@ -39,7 +38,7 @@ def bind(socket: Socket, uri: str) -> None:
         reason = _reason(error)
         if error.errno == errno.EADDRINUSE:
             reason = "another server listens there; stop it, or give this one other addresses"
-        raise AddressError(f"cannot listen on {uri}: {reason}") from error
+        raise AddressError(f"cannot listen on {uri}: {reason}") from None
 
 
 def connect(socket: Socket, uri: str) -> None:
@@ -47,7 +46,7 @@ def connect(socket: Socket, uri: str) -> None:
     try:
         socket.connect(to_connect(uri))
     except zmq.ZMQError as error:
-        raise AddressError(f"cannot connect to {uri}: {_reason(error)}") from error
+        raise AddressError(f"cannot connect to {uri}: {_reason(error)}") from None
 
 
 def _reason(error: zmq.ZMQError) -> str:

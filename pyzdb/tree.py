@@ -188,7 +188,7 @@ class Tree:
             container[key] = item
         except Exception as error:
             raise query_error(error, command.place) from None
-        self.plain = redo[0] == "set" or _keeps_plain((undo, redo))
+        self.plain = _keeps_plain((undo, redo))
         return [(path, undo, redo, size)]
 
     def _do(self, container: Any, path: Path, pairs: list[Pair], plain: bool) -> list[Change]:

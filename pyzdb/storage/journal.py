@@ -130,14 +130,12 @@ class Journal:
 
         Raises StorageFull, and nothing has changed.
         """
-        missing = self._end + HEADER_SIZE + size - self._room
-        if missing > 0 or self._failure is not None:
-            self._grow(missing, size)
-
-    def _grow(self, missing: int, size: int) -> None:
         self._check()
         if size > MAX_BODY:
             raise StorageFull(f"a change of {size} bytes is more than one record can hold")
+        missing = self._end + HEADER_SIZE + size - self._room
+        if missing <= 0:
+            return
         grown = max(missing, ROOM)
         try:
             self._disk.allocate(self._fd, self._room, grown)
