@@ -3,7 +3,8 @@
 Rules this module keeps:
 
 - Each thread has a session of its own: an id, its numbers, its sockets and its lock. A process
-  that was forked begins new ones.
+  that was forked begins new ones. No other thread uses its sockets; one that closes them waits
+  until they are not in use.
 - A session has one request under way. It sends it again when there is silence; the number in it
   makes a write happen once, however often it arrives.
 - REQ_RELAXED and REQ_CORRELATE keep a socket usable after a lost answer, and an answer to an
@@ -42,7 +43,7 @@ from pyzdb.locks import lease_of
 from pyzdb.messages import Command, Get, Request, WireReply, decode_reply, encode_request
 from pyzdb.operations import TABLE, Kind
 from pyzdb.proxy import Root
-from pyzdb.sockets import Context, Socket, connect, send
+from pyzdb.sockets import Context, Socket, connect, receive, send
 
 DEFAULT_URI = "tcp://localhost:5559"
 DEFAULT_TIMEOUT = 30.0
@@ -71,6 +72,9 @@ LONGEST_RETURN = 0.1
 RECONNECT_INTERVAL = 50
 """Milliseconds between two tries to reach a server that is away."""
 
+CLOSING = 0.001
+"""Seconds between two looks whether a thread has let go of its sockets."""
+
 GOODBYE = 1.0
 """Seconds that closing a connection waits for its lock to be given back."""
 
@@ -80,6 +84,9 @@ READS = frozenset(
     if all(functions[name].kind is Kind.READ for functions in TABLE.values() if name in functions)
 )
 """The functions that only read, whatever is at the path."""
+
+_NO_NAMES: dict[str, Any] = {}
+"""What a request for a value has of named arguments: one for all of them, as none changes it."""
 
 _IDEMPOTENT = frozenset({"history", "save"})
 """Functions of the whole tree that may happen twice."""
@@ -146,11 +153,14 @@ class Connection:
     def query(self, command: Command | Get) -> Any:
         """Do one command and return its result, or raise its error."""
         session = self._session()
-        index, func = command.index, command.func
-        if func is None or func in READS:
-            request = Request("read", 2, index, func, command.args, command.kwargs)
+        if type(command) is Get:  # then nothing but its path is looked at
+            request = Request("read", 2, command.index, None, (), _NO_NAMES)
             return session.ask(request, self.read_uri)
-        request = Request("write", 2, index, func, command.args, command.kwargs)
+        index, func = command.index, command.func
+        mode = "read" if func in READS else "write"
+        request = Request(mode, 2, index, func, command.args, command.kwargs)
+        if mode == "read":
+            return session.ask(request, self.read_uri)
         if not index and func in _IDEMPOTENT:
             return session.ask(request)
         return session.do(request)
@@ -182,6 +192,8 @@ class Connection:
             with contextlib.suppress(PyzdbError):  # then its lease will end
                 session.unlock()
         with self._opening:
+            if self._closed:  # by another thread, meanwhile
+                return
             self._closed = True
             self._local = threading.local()
         if self._context is not None:
@@ -242,8 +254,9 @@ class _Session:
         self._uri = connection.write_uri
         self._first_silence = min(FIRST_RESEND, connection.timeout)
         self._context = context
-        self._mutex = threading.RLock()
         self._sockets: dict[str, Socket] = {}
+        self._thread = threading.get_ident()
+        self._uses = 0
         self._id = f"{_user()}@{sockets.gethostname()}:{os.getpid()}-{os.urandom(6).hex()}"
         self._number = 0
         self._since: int | None = None
@@ -269,16 +282,17 @@ class _Session:
         elif uri is None:
             uri = self._uri
         message = encode_request(request)
-        with self._mutex:
-            try:
-                reply = self._send(message, uri)
-                if reply is None or reply.wait is not None or type(reply.error) is OutcomeUnknown:
-                    reply = self._insist(request, reply, uri, patience)
-            except (zmq.ContextTerminated, zmq.ZMQError) as error:
-                if not self._connection._closed:
-                    raise
-                self.close()
-                raise ConnectionClosed(f"the connection to {uri} was closed meanwhile") from error
+        self._uses += 1
+        try:
+            reply = self._send(message, uri)
+            if reply is None or reply.wait is not None or type(reply.error) is OutcomeUnknown:
+                reply = self._insist(request, reply, uri, patience)
+        except (zmq.ContextTerminated, zmq.ZMQError) as error:
+            if not self._connection._closed:
+                raise
+            raise ConnectionClosed(_closed_meanwhile(uri)) from error
+        finally:
+            self._uses -= 1
         if reply.error is not None:
             raise reply.error
         return reply.value
@@ -286,15 +300,20 @@ class _Session:
     def _send(self, message: bytes, uri: str, silence: float | None = None) -> WireReply | None:
         """The answer to a message; None after so many seconds of ``silence`` (more for a large
         one), in which it may have been done or not."""
-        socket = self._sockets.get(uri) or self._open(uri)
-        if silence is not None or len(message) > LARGE:
+        sockets = self._sockets
+        socket = sockets.get(uri) or self._open(uri, sockets)
+        is_usual = silence is None and len(message) <= LARGE
+        if not is_usual:
             upload = min(len(message) / UPLOAD_RATE, self._connection.timeout)
             _set_patience(socket, max(silence or self._first_silence, upload))
-            try:
-                return _exchange(socket, message)
-            finally:
+        try:
+            send(socket, message)
+            return decode_reply(receive(socket))
+        except zmq.Again:
+            return None
+        finally:
+            if not is_usual:
                 _set_patience(socket, self._first_silence)
-        return _exchange(socket, message)
 
     def _insist(
         self, request: Request, reply: WireReply | None, uri: str, patience: float | None
@@ -333,8 +352,10 @@ class _Session:
             if reply is None:
                 sent_once = False
 
-    def _open(self, uri: str) -> Socket:
-        socket = self._sockets[uri] = self._context.socket(zmq.REQ)
+    def _open(self, uri: str, sockets: dict[str, Socket]) -> Socket:
+        if self._connection._closed:
+            raise ConnectionClosed(_closed_meanwhile(uri))
+        socket = sockets[uri] = self._context.socket(zmq.REQ)
         socket.linger = 0
         socket.set(zmq.REQ_RELAXED, 1)
         socket.set(zmq.REQ_CORRELATE, 1)
@@ -345,7 +366,7 @@ class _Session:
         try:
             connect(socket, uri)
         except AddressError:
-            self._sockets.pop(uri).close()
+            sockets.pop(uri).close()
             raise
         return socket
 
@@ -382,21 +403,21 @@ class _Session:
         return f"{uri} did not answer for {waited:.1f} s; is a server there? `{start}` starts one"
 
     def close(self) -> None:
-        """Close the sockets, when nobody waits for them any more."""
-        with self._mutex:
-            for socket in self._sockets.values():
-                socket.close()
-            self._sockets.clear()
+        """Close the sockets, when their thread does not wait for them any more.
+
+        From here on it finds none; if it has found one before, it is about to hear of the end.
+        """
+        sockets, self._sockets = self._sockets, {}
+        while self._uses and self._thread != threading.get_ident():
+            time.sleep(CLOSING)
+        for socket in sockets.values():
+            socket.close()
 
     __del__ = close
 
 
-def _exchange(socket: Socket, message: bytes) -> WireReply | None:
-    try:
-        send(socket, message)
-        return decode_reply(socket.recv())
-    except zmq.Again:
-        return None
+def _closed_meanwhile(uri: str) -> str:
+    return f"the connection to {uri} was closed meanwhile"
 
 
 def _set_patience(socket: Socket, seconds: float) -> None:

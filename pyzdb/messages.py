@@ -61,6 +61,7 @@ from pyzdb.errors import EncodingError, MessageError, Path, PyzdbError, from_wir
 from pyzdb.values import (
     BIG_INT,
     MAX_DEPTH,
+    NEGATIVE_BIG_INT,
     TAG,
     argument_from_wire,
     argument_to_wire,
@@ -174,8 +175,10 @@ _decode_version = msgspec.json.Decoder(_Version).decode
 _decode_reply = msgspec.json.Decoder(WireReply).decode
 _encode = msgspec.json.Encoder().encode
 
-_DONE = _encode(WireReply())
+_NOTHING = WireReply()
 """The reply of most writes."""
+
+_DONE = _encode(_NOTHING)
 
 
 def decode_request(data: bytes) -> Request:
@@ -245,7 +248,7 @@ def encode_request(request: Request) -> bytes:
     if request.commands:
         commands, tagged = _batch_to_tags(request.commands)
         request = msgspec.structs.replace(request, commands=commands)
-    elif request.kwargs or not _is_simple((*(request.index or ()), *request.args)):
+    elif request.kwargs or not _is_simple((request.index or ()) + request.args):
         single = request.single
         sent, tagged = _to_tags(single)
         if sent is not single:
@@ -267,7 +270,7 @@ def _is_simple(values: Iterable[Any]) -> bool:
         if kind is str:
             continue
         if kind is int:
-            if not -BIG_INT < value < BIG_INT:
+            if not NEGATIVE_BIG_INT < value < BIG_INT:
                 return False
         elif kind is float:
             if not isfinite(value):
@@ -378,6 +381,8 @@ def _safe(key: Any) -> Any:
 
 def decode_reply(data: bytes | memoryview) -> WireReply:
     """Read a version 2 reply. Raises MessageError for anything that is none."""
+    if data == _DONE:
+        return _NOTHING
     try:
         reply = _decode_reply(data)
         if reply.error is not None:

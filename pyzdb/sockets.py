@@ -20,6 +20,10 @@ send = zmq.backend.Socket.send
 one, for options that no message here has; where the processor's caches are shared with others, it
 takes a fourth of the time of a send."""
 
+receive = zmq.backend.Socket.recv
+"""Receive one message part from a socket; a name of its own, since Python looks long for an
+attribute of a socket, whose class has its own way to find them."""
+
 _READABLE = int(zmq.POLLIN)
 """As a plain number: the operators of an enumeration cost more than the call that it is for."""
 

@@ -57,6 +57,9 @@ limits at this depth, and a cycle is found soon."""
 BIG_INT = 10**4000
 """Integers from here on are tagged: Python refuses decimal text of more than 4,300 digits."""
 
+NEGATIVE_BIG_INT = -BIG_INT
+"""And those until here; named, since Python would make its 1.7 KB anew at every look."""
+
 MANY = 64
 """Values of a list from which on it is quicker to look at all of them at once."""
 
@@ -308,7 +311,7 @@ def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
             return _all_plain(value, room - 1)
         children = value
     elif kind is int:
-        small: bool = -BIG_INT < value < BIG_INT
+        small: bool = NEGATIVE_BIG_INT < value < BIG_INT
         return small
     elif kind is float:
         return isfinite(value)
@@ -319,7 +322,7 @@ def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
         if kind in _LEAVES:
             continue
         if kind is int:
-            if -BIG_INT < child < BIG_INT:
+            if NEGATIVE_BIG_INT < child < BIG_INT:
                 continue
             return False
         if kind is float:
@@ -340,7 +343,7 @@ def _all_plain(values: list[Any], room: int) -> bool:
         return False
     if int in kinds:
         numbers = values if len(kinds) == 1 else [v for v in values if type(v) is int]
-        if not (-BIG_INT < min(numbers) and max(numbers) < BIG_INT):
+        if not (NEGATIVE_BIG_INT < min(numbers) and max(numbers) < BIG_INT):
             return False
     if float in kinds:
         numbers = values if len(kinds) == 1 else [v for v in values if type(v) is float]
@@ -402,7 +405,7 @@ class _Tagging:
                 self._check_text(value)
             return value
         if kind is int:
-            if -BIG_INT < value < BIG_INT:
+            if NEGATIVE_BIG_INT < value < BIG_INT:
                 return value
             return self._tag("int", {"hex": hex(value)})
         if kind is float:

@@ -156,6 +156,38 @@ def test_a_close_ends_what_another_thread_waits_for() -> None:
             query.result()
 
 
+def test_a_query_that_waits_may_itself_close_the_connection() -> None:
+    db, connection = client(free_uris(1)[0])
+    connection.on_wait = lambda reason, seconds: connection.close()
+    with pytest.raises(ConnectionClosed, match="closed meanwhile"):
+        db._run()
+
+
+def test_threads_at_work_all_hear_of_a_close(server: Server) -> None:
+    def work(db: Any, begun: threading.Barrier) -> int:
+        db["x"] = done = 1
+        begun.wait(LIMIT)
+        while True:
+            try:
+                db["x"] = done
+            except ConnectionClosed:
+                return done
+            done += 1
+
+    def close(connection: Connection, begun: threading.Barrier) -> None:
+        begun.wait(LIMIT)
+        connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(20):
+            db, connection = client(server.write_uri)
+            begun = threading.Barrier(8)
+            counts = [pool.submit(work, db, begun) for _ in range(6)]
+            closes = [pool.submit(close, connection, begun) for _ in range(2)]
+            assert [each.result(LIMIT) for each in closes] == [None, None]
+            assert all(each.result(LIMIT) > 0 for each in counts)
+
+
 def test_a_connection_that_is_dropped_unclosed_warns(server: Server) -> None:
     db, connection = client(server.write_uri)
     db["x"] = 1
