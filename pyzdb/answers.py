@@ -61,8 +61,9 @@ class Answers:
         """Keep the answer to a client's newest request; ``sequence`` is the journal's by now."""
         known = self._known
         kept = answer if len(answer) <= self._max_bytes else None
-        _, before = known.pop(client, _NOTHING)  # to stand at the end again
+        _, before = known.get(client, _NOTHING)
         known[client] = (number, kept)
+        known.move_to_end(client)
         self._size += len(kept or b"") - len(before or b"")
         while len(known) > self._max_clients or self._size > self._max_bytes:
             _, (_, dropped) = known.popitem(last=False)

@@ -36,12 +36,13 @@ from pyzdb.errors import (
     LockError,
     LockTimeout,
     OutcomeUnknown,
+    Path,
     PyzdbError,
     ServerTimeout,
 )
 from pyzdb.locks import lease_of
 from pyzdb.messages import Command, Get, Request, WireReply, decode_reply, encode_request
-from pyzdb.operations import TABLE, Kind
+from pyzdb.operations import TABLE
 from pyzdb.proxy import Root
 from pyzdb.sockets import Context, Socket, connect, receive, send
 
@@ -81,7 +82,7 @@ GOODBYE = 1.0
 READS = frozenset(
     name
     for name in {name for functions in TABLE.values() for name in functions}
-    if all(functions[name].kind is Kind.READ for functions in TABLE.values() if name in functions)
+    if all(functions[name].kind == "read" for functions in TABLE.values() if name in functions)
 )
 """The functions that only read, whatever is at the path."""
 
@@ -150,12 +151,14 @@ class Connection:
         printed: str = self._session().do(request)
         return printed
 
-    def query(self, command: Command | Get) -> Any:
+    def fetch(self, index: Path) -> Any:
+        """Return what is at a path, or raise why there is nothing."""
+        request = Request("read", 2, index, None, (), _NO_NAMES)
+        return self._session().ask(request, self.read_uri)
+
+    def query(self, command: Command) -> Any:
         """Do one command and return its result, or raise its error."""
         session = self._session()
-        if type(command) is Get:  # then nothing but its path is looked at
-            request = Request("read", 2, command.index, None, (), _NO_NAMES)
-            return session.ask(request, self.read_uri)
         index, func = command.index, command.func
         mode = "read" if func in READS else "write"
         request = Request(mode, 2, index, func, command.args, command.kwargs)
@@ -285,7 +288,7 @@ class _Session:
         self._uses += 1
         try:
             reply = self._send(message, uri)
-            if reply is None or reply.wait is not None or type(reply.error) is OutcomeUnknown:
+            if reply is None or reply.wait is not None or reply.error is not None:
                 reply = self._insist(request, reply, uri, patience)
         except (zmq.ContextTerminated, zmq.ZMQError) as error:
             if not self._connection._closed:
@@ -300,8 +303,8 @@ class _Session:
     def _send(self, message: bytes, uri: str, silence: float | None = None) -> WireReply | None:
         """The answer to a message; None after so many seconds of ``silence`` (more for a large
         one), in which it may have been done or not."""
-        sockets = self._sockets
-        socket = sockets.get(uri) or self._open(uri, sockets)
+        opened = self._sockets
+        socket = opened.get(uri) or self._open(uri, opened)
         is_usual = silence is None and len(message) <= LARGE
         if not is_usual:
             upload = min(len(message) / UPLOAD_RATE, self._connection.timeout)
@@ -318,7 +321,8 @@ class _Session:
     def _insist(
         self, request: Request, reply: WireReply | None, uri: str, patience: float | None
     ) -> WireReply:
-        """Send a request again, which met silence (None) or has to wait, until it is answered."""
+        """Send a request again, which met silence (None) or has to wait, until it is answered;
+        an error may be an answer."""
         connection = self._connection
         began = heard = time.monotonic()
         silence = self._first_silence
@@ -352,10 +356,10 @@ class _Session:
             if reply is None:
                 sent_once = False
 
-    def _open(self, uri: str, sockets: dict[str, Socket]) -> Socket:
+    def _open(self, uri: str, opened: dict[str, Socket]) -> Socket:
         if self._connection._closed:
             raise ConnectionClosed(_closed_meanwhile(uri))
-        socket = sockets[uri] = self._context.socket(zmq.REQ)
+        socket = opened[uri] = self._context.socket(zmq.REQ)
         socket.linger = 0
         socket.set(zmq.REQ_RELAXED, 1)
         socket.set(zmq.REQ_CORRELATE, 1)
@@ -366,7 +370,7 @@ class _Session:
         try:
             connect(socket, uri)
         except AddressError:
-            sockets.pop(uri).close()
+            opened.pop(uri).close()
             raise
         return socket
 
@@ -407,10 +411,10 @@ class _Session:
 
         From here on it finds none; if it has found one before, it is about to hear of the end.
         """
-        sockets, self._sockets = self._sockets, {}
+        opened, self._sockets = self._sockets, {}
         while self._uses and self._thread != threading.get_ident():
             time.sleep(CLOSING)
-        for socket in sockets.values():
+        for socket in opened.values():
             socket.close()
 
     __del__ = close

@@ -52,7 +52,7 @@ from pyzdb.messages import (
     encode_request,
     version_of,
 )
-from pyzdb.operations import Kind, Operation
+from pyzdb.operations import Operation
 from pyzdb.saves import Saves
 from pyzdb.source import Interpreter
 from pyzdb.storage.files import Files, Taken, take_all
@@ -328,7 +328,7 @@ class Database:
         request = asked.request
         if request.func is None:
             return Reply(self.tree.find(request.index or ()), plain=self.tree.plain)
-        command = request.single
+        command = request.single()
         if not command.index and command.func in _WHOLE:
             try:
                 return _WHOLE[command.func](self, asked, *command.args, **command.kwargs)
@@ -336,7 +336,7 @@ class Database:
                 raise query_error(error, ()) from None
         tree = self.tree
         value, operation = tree.operation(command)
-        if operation is None or operation.kind is Kind.READ:
+        if operation is None or operation.kind == "read":
             # What is stored comes back, or an argument: the default of `get`.
             plain = tree.plain and operation is not None and operation.stored and not request.tagged
             return Reply(tree.read(command, value, operation), plain=plain)
@@ -376,7 +376,7 @@ class Database:
         value, operation = found
         plain = not asked.request.tagged
         result, changes = self.tree.write(command, value, operation, plain, asked.message)
-        self._record(asked, command.func or "", command.place, changes)
+        self._record(asked, command.func or "", command.place(), changes)
         return Reply(result), changes
 
     def _do_all(self, asked: Asked, commands: tuple[Command, ...]) -> tuple[Reply, list[Change]]:

@@ -48,6 +48,9 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 _UNDO, _REDO = ("undo",), ("redo",)
 
+_append = list.append
+"""The append of the library's own list calls observers, and here are none."""
+
 
 class History(UndoLog):  # type: ignore[misc]  # the library has no types
     """The steps of one tree, those done and those undone; at most ``limit`` (int) steps."""
@@ -76,14 +79,14 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         """Log one step that was just done; what was undone before it is forgotten."""
         if not step.changes:
             return
-        self.clear_redo()
+        if self.index != -1:
+            self.clear_redo()
         self._append(step)
         if self._size > MAX_BYTES or len(self.root) > self.limit + self.limit // SLACK:
             self.trim()
 
     def _append(self, step: Step) -> None:
-        # The library's append calls observers, and here are none: the list's own is quicker.
-        list.append(self.root, step)
+        _append(self.root, step)
         size = 0
         for change in step.changes:
             size += change[3]
@@ -92,11 +95,10 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
 
     def clear_redo(self) -> None:
         """Forget the steps that were undone."""
-        if self.index != -1:
-            # What waits beyond the limit to be dropped would be within it again.
-            self.trim()
-            self._forget(slice(len(self.root) + self.index + 1, None))
-            self.index = -1
+        # What waits beyond the limit to be dropped would be within it again.
+        self.trim()
+        self._forget(slice(len(self.root) + self.index + 1, None))
+        self.index = -1
 
     def trim(self) -> None:
         """Forget the steps beyond the limits: the oldest first, and then, since a step can only

@@ -98,11 +98,10 @@ class Command(msgspec.Struct, array_like=True, gc=False):
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = {}
 
-    @property
     def place(self) -> Path:
         """Where its error is and its step: at the key, for the functions that take one."""
         if self.func in _AT_A_KEY and self.args:
-            return (*self.index, self.args[0])
+            return self.index + self.args[:1]
         return self.index
 
 
@@ -136,7 +135,6 @@ class Request(msgspec.Struct, omit_defaults=True, gc=False):
     moved: tuple[tuple[str, str], ...] = ()
     tagged: bool = False
 
-    @property
     def single(self) -> Command:
         """The command of a request that has one."""
         return Command(self.index or (), self.func, self.args, self.kwargs)
@@ -249,7 +247,7 @@ def encode_request(request: Request) -> bytes:
         commands, tagged = _batch_to_tags(request.commands)
         request = msgspec.structs.replace(request, commands=commands)
     elif request.kwargs or not _is_simple((request.index or ()) + request.args):
-        single = request.single
+        single = request.single()
         sent, tagged = _to_tags(single)
         if sent is not single:
             request = msgspec.structs.replace(
@@ -335,7 +333,7 @@ def _batch_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Any, ...]
 
 def _surrogate_in(request: Request) -> EncodingError:
     """Which value it was that has no UTF-8."""
-    for command in (request.single, *request.commands):
+    for command in (request.single(), *request.commands):
         for value in (command.index, command.func, *command.args, command.kwargs):
             try:
                 _encode(value)

@@ -3,11 +3,11 @@
 The table is the allow-list. A function that is not in it does not exist, whatever Python has
 under that name; nothing is ever looked up as an attribute. There are three kinds:
 
-- READ: ``call(value, *args, **kwargs)`` returns the result and changes nothing.
-- WRITE: ``call(container, *args, **kwargs)`` changes nothing either; it returns the result
+- "read": ``call(value, *args, **kwargs)`` returns the result and changes nothing.
+- "write": ``call(container, *args, **kwargs)`` changes nothing either; it returns the result
   and the pairs of edits (edits.py) that will do the work and take it back. All that can go
   wrong goes wrong before the first edit.
-- REPLACE: ``call(value, *args)`` returns the value that takes the place of this one, for the
+- "replace": ``call(value, *args)`` returns the value that takes the place of this one, for the
   in-place operators of values that are no containers: ``db['x'] += 1``.
 
 Each raises what Python raises. Results have limits, since a short message can ask for a huge
@@ -23,9 +23,10 @@ import sys
 from collections.abc import Callable, Iterable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
-from typing import Any, NamedTuple
+from typing import Any, Literal
 from uuid import UUID
+
+import msgspec
 
 from pyzdb import edits
 from pyzdb.edits import Pair
@@ -51,15 +52,11 @@ ENCODINGS = frozenset(
 """Encodings of text that take the time of its length; Python has others that take its square."""
 
 
-class Kind(Enum):
-    """What an operation does to the tree."""
-
-    READ = "read"
-    WRITE = "write"
-    REPLACE = "replace"
+Kind = Literal["read", "write", "replace"]
+"""What an operation does to the tree."""
 
 
-class Operation(NamedTuple):
+class Operation(msgspec.Struct, frozen=True):
     """One line of the table. ``stored``: the result is made of nothing but what is stored and
     the arguments, without a new tuple or key."""
 
@@ -392,14 +389,14 @@ def _binary(calls: dict[str, Callable[..., Any]]) -> dict[str, Operation]:
     """``+``, the same with the stored value on the right, and ``+=`` for each operator."""
     table = {}
     for name, call in calls.items():
-        table[f"__{name}__"] = Operation(Kind.READ, call)
-        table[f"__r{name}__"] = Operation(Kind.READ, _swapped(call))
-        table[f"__i{name}__"] = Operation(Kind.REPLACE, call)
+        table[f"__{name}__"] = Operation("read", call)
+        table[f"__r{name}__"] = Operation("read", _swapped(call))
+        table[f"__i{name}__"] = Operation("replace", call)
     return table
 
 
 def _reads(calls: dict[str, Callable[..., Any]], stored: bool = False) -> dict[str, Operation]:
-    return {name: Operation(Kind.READ, call, stored) for name, call in calls.items()}
+    return {name: Operation("read", call, stored) for name, call in calls.items()}
 
 
 def _methods(kind: type[Any], names: str) -> dict[str, Operation]:
@@ -407,7 +404,7 @@ def _methods(kind: type[Any], names: str) -> dict[str, Operation]:
 
 
 def _writes(calls: dict[str, Callable[..., Planned]]) -> dict[str, Operation]:
-    return {name: Operation(Kind.WRITE, call) for name, call in calls.items()}
+    return {name: Operation("write", call) for name, call in calls.items()}
 
 
 # --- str: methods whose result can be far larger than what was sent ----------------------------

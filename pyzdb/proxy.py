@@ -32,7 +32,10 @@ FUNCTIONS = frozenset(name for functions in TABLE.values() for name in functions
 class Service(Protocol):
     """Where the commands of proxies go."""
 
-    def query(self, command: Command | Get) -> Any:
+    def fetch(self, index: Path) -> Any:
+        """Return what is at a path, or raise why there is nothing."""
+
+    def query(self, command: Command) -> Any:
         """Do one command and return its result, or raise its error."""
 
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
@@ -80,7 +83,7 @@ class Proxy(Lazy, msgspec.Struct, eq=False):
 
     def _run(self) -> Any:
         """Fetch what is stored here."""
-        return self._service.query(Get(self._index))
+        return self._service.fetch(self._index)
 
     def _call(self, func: str, *args: Any, **kwargs: Any) -> Any:
         return self._service.query(Command(self._index, func, args, kwargs))
@@ -334,6 +337,9 @@ class _Collector:
         self._commands: list[Command | Get] = []
         self._results: list[Result] = []
         self._is_open: bool | None = None
+
+    def fetch(self, index: Path) -> Result:
+        return self.query(Get(index))
 
     def query(self, command: Command | Get) -> Result:
         if not self._is_open:

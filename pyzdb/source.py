@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from pyzdb.errors import ExecRefused, LockError, SyncFailed
+from pyzdb.errors import ExecRefused, LockError, Path, SyncFailed
 from pyzdb.messages import Command, Get, Request, decode_request, encode_request
 from pyzdb.proxy import Root
 from pyzdb.transaction import Transaction
@@ -61,17 +61,20 @@ class Interpreter:
         text = printed.getvalue().encode(errors="backslashreplace").decode()
         return text, tuple(self._commands)
 
+    def fetch(self, index: Path) -> Any:
+        return self.query(Command(index))
+
     def query(self, command: Command | Get) -> Any:
         transaction = self._running()
         request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
         message = encode_request(request)
-        done = decode_request(message).single
+        done = decode_request(message).single()
         self._check(done)
         before = len(transaction.changes)
         result = transaction.do(done)
         if len(transaction.changes) > before:
             # The values in the tree may be changed later, those of the record must not be.
-            self._commands.append(decode_request(message).single)
+            self._commands.append(decode_request(message).single())
         return loads(dumps(result))
 
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:

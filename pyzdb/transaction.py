@@ -8,7 +8,7 @@ from typing import Any
 from pyzdb.edits import Change
 from pyzdb.errors import QueryError
 from pyzdb.messages import Command
-from pyzdb.operations import Kind, own
+from pyzdb.operations import own
 from pyzdb.tree import Tree
 
 
@@ -33,7 +33,7 @@ class Transaction:
         """Do one command; the result may be a part of the tree."""
         tree = self._tree
         value, operation = tree.operation(command)
-        if operation is None or operation.kind is Kind.READ:
+        if operation is None or operation.kind == "read":
             return tree.read(command, value, operation)
         if not self.begun:
             self._reserve()

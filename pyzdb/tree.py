@@ -34,7 +34,7 @@ from pyzdb.errors import (
     path_text,
 )
 from pyzdb.messages import Command
-from pyzdb.operations import TABLE, Kind, Operation, own
+from pyzdb.operations import TABLE, Operation, own
 from pyzdb.values import MAX_DEPTH, TAG, is_plain
 
 _ARITHMETIC = Context(prec=28, traps=[DivisionByZero, InvalidOperation, Overflow])
@@ -46,6 +46,12 @@ _OPERATORS = frozenset(
     name for functions in TABLE.values() for name in functions if name.startswith("__")
 )
 """What Python writes as an operator: one that does not fit a value is a TypeError."""
+
+_functions_of = TABLE.get
+"""The functions of a type, as a name of this module: Python makes an object of a method of an
+imported name, to call it."""
+
+_NO_FUNCTIONS: dict[str, Operation] = {}
 
 LARGE = 4096
 """Bytes of a message from which on the size of a value is taken from it."""
@@ -109,7 +115,7 @@ class Tree:
         value = self.find(command.index)
         if command.func is None:
             return value, None
-        known = TABLE.get(type(value), {}).get(command.func)
+        known = _functions_of(type(value), _NO_FUNCTIONS).get(command.func)
         if known is None:
             path = command.index
             if command.func in _OPERATORS:
@@ -131,7 +137,7 @@ class Tree:
         try:
             return operation.call(value, *command.args, **command.kwargs)
         except Exception as error:
-            raise query_error(error, command.place) from None
+            raise query_error(error, command.place()) from None
 
     def write(
         self,
@@ -157,7 +163,7 @@ class Tree:
             if not plain:
                 _refuse_slices(command)
             with arithmetic:
-                if operation.kind is Kind.WRITE:
+                if operation.kind == "write":
                     path, container = self._resolve(index), value
                     result, pairs = operation.call(value, *args, **command.kwargs)
                 else:
@@ -172,7 +178,7 @@ class Tree:
                     result, pairs = None, [edits.replace(container, place, new)]
                 return result, self._do(container, path, pairs, plain)
         except Exception as error:
-            raise query_error(error, command.place) from None
+            raise query_error(error, command.place()) from None
 
     def _set(self, command: Command, container: dict[Any, Any], message: bytes) -> list[Change]:
         """What `write` does for the commonest command of all, with fewer calls."""
@@ -187,8 +193,9 @@ class Tree:
                 size = edits.cost_in(message, item, room)
             container[key] = item
         except Exception as error:
-            raise query_error(error, command.place) from None
-        self.plain = _keeps_plain((undo, redo))
+            raise query_error(error, command.place()) from None
+        if redo[0] != "set":
+            self.plain = _keeps_plain((undo, redo))
         return [(path, undo, redo, size)]
 
     def _do(self, container: Any, path: Path, pairs: list[Pair], plain: bool) -> list[Change]:

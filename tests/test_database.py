@@ -30,13 +30,13 @@ from pyzdb.errors import (
     ReadOnlyError,
 )
 from pyzdb.messages import Command, Request, decode_reply, encode_request
-from pyzdb.operations import TABLE, Kind
+from pyzdb.operations import TABLE
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
 from pyzdb.storage.store import MemoryStore, ReadOnlyStore
 from pyzdb.values import Custom
 
-WRITES = sorted(name for name, operation in TABLE[dict].items() if operation.kind is Kind.WRITE)
+WRITES = sorted(name for name, operation in TABLE[dict].items() if operation.kind == "write")
 
 BAD_MESSAGES = [
     b"",

@@ -18,7 +18,7 @@ from strategies import same
 
 from pyzdb.errors import OperationError, PyzdbError
 from pyzdb.messages import Command
-from pyzdb.operations import TABLE, Kind
+from pyzdb.operations import TABLE
 from pyzdb.tree import Tree
 from pyzdb.values import Custom, File
 
@@ -210,7 +210,7 @@ def on_a_tree(root: dict[str, Any], func: str, args: Any, named: Any) -> Any:
     command = Command(("v",), func, args, named)
     value, operation = tree.operation(command)
     assert operation is not None
-    if operation.kind is Kind.READ:
+    if operation.kind == "read":
         return tree.read(command, value, operation)
     before = copy.deepcopy(root)
     result, changes = tree.write(command, value, operation, False)

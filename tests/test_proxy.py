@@ -14,6 +14,7 @@ from engine import Engine
 from pyzdb.errors import (
     EncodingError,
     LockError,
+    Path,
     PathIndexError,
     PathKeyError,
     PathTypeError,
@@ -32,6 +33,9 @@ class Service:
         self.engine = Engine(MemoryStore())
         self.sent: list[Any] = []
         self.unlock_error: Exception | None = None
+
+    def fetch(self, index: Path) -> Any:
+        return self.query(Command(index))
 
     def query(self, command: Command) -> Any:
         try:

@@ -29,7 +29,7 @@ from pyzdb import edits
 from pyzdb.errors import HistoryError
 from pyzdb.history import History, Step
 from pyzdb.messages import Command, Request, decode_request, encode_request
-from pyzdb.operations import TABLE, Kind
+from pyzdb.operations import TABLE
 from pyzdb.tree import Tree
 
 LIMIT = 8
@@ -39,7 +39,7 @@ WRITES = sorted(
     (kind.__name__, func)
     for kind, functions in TABLE.items()
     for func, operation in functions.items()
-    if operation.kind is not Kind.READ
+    if operation.kind != "read"
 )
 FUNCTIONS = sorted({func for _, func in WRITES})
 BY_KIND = {
@@ -102,7 +102,7 @@ def ordered(value: Any) -> Any:
 def sent(command: Command) -> Command:
     """The command as the other side of a wire gets it: nothing in it is shared or the same."""
     request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
-    return decode_request(encode_request(request)).single
+    return decode_request(encode_request(request)).single()
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:

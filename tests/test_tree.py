@@ -19,7 +19,6 @@ from pyzdb.errors import (
     QueryError,
 )
 from pyzdb.messages import Command
-from pyzdb.operations import Kind
 from pyzdb.tree import Tree
 from pyzdb.values import MAX_DEPTH, TAG, dumps, loads
 
@@ -28,7 +27,7 @@ def call(tree: Tree, index: tuple[Any, ...], func: str | None, *args: Any, **nam
     """Do a command of plain arguments on a tree: its result, or for a write its changes."""
     command = Command(index, func, args, named)
     value, operation = tree.operation(command)
-    if operation is None or operation.kind is Kind.READ:
+    if operation is None or operation.kind == "read":
         return tree.read(command, value, operation)
     return tree.write(command, value, operation, True)[1]
 

@@ -120,7 +120,7 @@ class StaleReads(Middle):
     def request(self, sender: Sender, message: bytes) -> None:
         request = decode_request(message)
         if request.mode == "read":
-            what = repr(request.single)
+            what = repr(request.single())
             given = self._given.setdefault(what, deque(maxlen=self.AGE))
             if len(given) == self.AGE and self.random.random() < FAULT_RATE:
                 self.to_client(sender, given[0])

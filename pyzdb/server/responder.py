@@ -24,7 +24,7 @@ import zmq
 from pyzdb.database import Asked, Database
 from pyzdb.errors import MessageError
 from pyzdb.messages import Reply, encode_reply
-from pyzdb.sockets import Socket, readable, send
+from pyzdb.sockets import Socket, readable, receive, send
 
 AT_ONCE = int(zmq.NOBLOCK)
 
@@ -127,7 +127,7 @@ class Responder:
     def _take(self, socket: Socket) -> bytes | None:
         """The answer to the message that waits on a socket; None when there is none yet."""
         try:
-            frame = socket.recv(AT_ONCE, copy=False)
+            frame = receive(socket, AT_ONCE, False)
         except zmq.Again:
             return None
         if frame.more:

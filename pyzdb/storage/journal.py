@@ -164,24 +164,33 @@ class Journal:
         self._check()
         if self._buffer:
             data = b"".join(self._buffer)  # the same object when there is only one
-            self._run(self._disk.write, self._fd, data, self._end - len(data))
+            try:
+                self._disk.write(self._fd, data, self._end - len(data))
+            except OSError as error:
+                raise self._fail(self._path, error) from error
             self._room = max(self._room, self._end)
             self._buffer.clear()
             self._flushed = self.sequence
-            if self._unsynced_since is None:
+            if self._fsync == "everysec" and self._unsynced_since is None:
                 self._unsynced_since = monotonic()
         if self._fsync == "always":
-            self.sync()
+            self._sync()
         else:
             self.tick()
 
     def sync(self) -> None:
         """Return when all that was flushed is on the disk. Raises SyncFailed."""
         self._check()
-        if self._synced == self._flushed:
-            return
+        self._sync()
+
+    def _sync(self) -> None:
         vouched, end = self._flushed, self._end
-        self._run(self._disk.datasync, self._fd)
+        if self._synced == vouched:
+            return
+        try:
+            self._disk.datasync(self._fd)
+        except OSError as error:
+            raise self._fail(self._path, error) from error
         self._synced, self._unsynced_since = vouched, None
         if end - self._cached >= LARGE:
             self._disk.drop_cache(self._fd, self._cached, end - self._cached)
@@ -234,6 +243,7 @@ class Journal:
             raise SyncFailed(self._failure)
 
     def _run(self, step: Callable[..., None], *arguments: Any) -> None:
+        # `flush` and `sync` do without it: done for every write, it costs more than it looks.
         try:
             step(*arguments)
         except OSError as error:
