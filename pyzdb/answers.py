@@ -12,7 +12,6 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 
 from pyzdb.errors import OutcomeUnknown
@@ -34,7 +33,7 @@ class Answers:
     def __init__(self, max_clients: int = MAX_CLIENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_clients = max_clients
         self._max_bytes = max_bytes
-        self._known: OrderedDict[str, tuple[int, bytes | None]] = OrderedDict()
+        self._known: dict[str, tuple[int, bytes | None]] = {}  # the longest silent first
         self._size = 0
         self._forgotten = 0
 
@@ -61,12 +60,11 @@ class Answers:
         """Keep the answer to a client's newest request; ``sequence`` is the journal's by now."""
         known = self._known
         kept = answer if len(answer) <= self._max_bytes else None
-        _, before = known.get(client, _NOTHING)
+        _, before = known.pop(client, _NOTHING)  # to stand at the end again
         known[client] = (number, kept)
-        known.move_to_end(client)
         self._size += len(kept or b"") - len(before or b"")
         while len(known) > self._max_clients or self._size > self._max_bytes:
-            _, (_, dropped) = known.popitem(last=False)
+            _, dropped = known.pop(next(iter(known)))
             self._size -= len(dropped or b"")
             self._forgotten = sequence
 
@@ -76,6 +74,6 @@ class Answers:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take the place of what ``state`` described."""
-        self._known = OrderedDict(state["known"])
+        self._known = dict(state["known"])
         self._forgotten = state["forgotten"]
         self._size = sum(len(answer or b"") for _, answer in self._known.values())

@@ -349,19 +349,15 @@ class Database:
         self, asked: Asked, commands: tuple[Command, ...], found: Found | None = None
     ) -> Reply:
         """Do a batch, or the one command for which this was ``found``, as one step."""
-        taken: list[Taken] = []
-        if asked.request.tagged and self._files is not None and not self._replayed:
-            commands, taken = self._take_files(commands)
-            if taken:
-                asked = _resolved(
-                    asked, commands, moved=tuple(filter(None, (t.moved for t in taken)))
-                )
+        if not asked.request.tagged or self._files is None or self._replayed:
+            reply, _ = self._do(asked, commands, found)
+            return reply
+        commands, taken = self._take_files(commands)
+        if taken:
+            asked = _resolved(asked, commands, moved=tuple(filter(None, (t.moved for t in taken))))
         changes: list[Change] = []
         try:
-            if found is None:
-                reply, changes = self._do_all(asked, commands)
-            else:
-                reply, changes = self._do(asked, commands[0], found)
+            reply, changes = self._do(asked, commands, found)
             return reply
         finally:
             if changes:
@@ -370,9 +366,14 @@ class Database:
                 for one in taken:
                     one.discard()
 
-    def _do(self, asked: Asked, command: Command, found: Found) -> tuple[Reply, list[Change]]:
-        """Do the one command of a request."""
+    def _do(
+        self, asked: Asked, commands: tuple[Command, ...], found: Found | None
+    ) -> tuple[Reply, list[Change]]:
+        """The same without a look at files."""
+        if found is None:
+            return self._do_all(asked, commands)
         self._reserve(len(asked.message))
+        [command] = commands
         value, operation = found
         plain = not asked.request.tagged
         result, changes = self.tree.write(command, value, operation, plain, asked.message)
