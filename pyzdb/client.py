@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import socket as sockets
 import sys
 import threading
 import time
@@ -260,7 +259,7 @@ class _Session:
         self._sockets: dict[str, Socket] = {}
         self._thread = threading.get_ident()
         self._uses = 0
-        self._id = f"{_user()}@{sockets.gethostname()}:{os.getpid()}-{os.urandom(6).hex()}"
+        self._id = f"{_user()}@{os.uname().nodename}:{os.getpid()}-{os.urandom(6).hex()}"
         self._number = 0
         self._since: int | None = None
         self._token: int | None = None
