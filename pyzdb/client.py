@@ -289,7 +289,7 @@ class _Session:
             reply = self._send(message, uri)
             if reply is None or reply.wait is not None or reply.error is not None:
                 reply = self._insist(request, reply, uri, patience)
-        except (zmq.ContextTerminated, zmq.ZMQError) as error:
+        except zmq.ZMQError as error:
             if not self._connection._closed:
                 raise
             raise ConnectionClosed(_closed_meanwhile(uri)) from error

@@ -48,9 +48,6 @@ class Step(msgspec.Struct, frozen=True, gc=False):
 
 _UNDO, _REDO = ("undo",), ("redo",)
 
-_append = list.append
-"""The append of the library's own list calls observers, and here are none."""
-
 
 class History(UndoLog):  # type: ignore[misc]  # the library has no types
     """The steps of one tree, those done and those undone; at most ``limit`` (int) steps."""
@@ -86,7 +83,8 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             self.trim()
 
     def _append(self, step: Step) -> None:
-        _append(self.root, step)
+        # The library's append calls observers, and here are none: the list's own is quicker.
+        list.append(self.root, step)
         size = 0
         for change in step.changes:
             size += change[3]

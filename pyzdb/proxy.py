@@ -89,7 +89,7 @@ class Proxy(Lazy, msgspec.Struct, eq=False):
         return self._service.query(Command(self._index, func, args, kwargs))
 
     def __getitem__(self, key: Any) -> Proxy:
-        return Proxy(self._service, self._index + (key,))  # noqa: RUF005  # it makes no list
+        return Proxy(self._service, (*self._index, key))
 
     def __setitem__(self, key: Any, value: Any) -> None:
         # The second half of `db['x'] += 1`, whose first half did the work.

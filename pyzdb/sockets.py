@@ -31,7 +31,7 @@ _READABLE = int(zmq.POLLIN)
 def readable(sockets: Iterable[Socket]) -> list[Socket]:
     """Those of some sockets that have a message now."""
     found: list[Any] = zmq.zmq_poll([(socket, _READABLE) for socket in sockets], 0)
-    return [socket for socket, _ in found] if found else found
+    return [socket for socket, _ in found]
 
 
 def bind(socket: Socket, uri: str) -> None:

@@ -47,12 +47,6 @@ _OPERATORS = frozenset(
 )
 """What Python writes as an operator: one that does not fit a value is a TypeError."""
 
-_functions_of = TABLE.get
-"""The functions of a type, as a name of this module: Python makes an object of a method of an
-imported name, to call it."""
-
-_NO_FUNCTIONS: dict[str, Operation] = {}
-
 LARGE = 4096
 """Bytes of a message from which on the size of a value is taken from it."""
 
@@ -115,7 +109,7 @@ class Tree:
         value = self.find(command.index)
         if command.func is None:
             return value, None
-        known = _functions_of(type(value), _NO_FUNCTIONS).get(command.func)
+        known = TABLE.get(type(value), {}).get(command.func)
         if known is None:
             path = command.index
             if command.func in _OPERATORS:
@@ -194,8 +188,7 @@ class Tree:
             container[key] = item
         except Exception as error:
             raise query_error(error, command.place()) from None
-        if redo[0] != "set":
-            self.plain = _keeps_plain((undo, redo))
+        self.plain = _keeps_plain((undo, redo))
         return [(path, undo, redo, size)]
 
     def _do(self, container: Any, path: Path, pairs: list[Pair], plain: bool) -> list[Change]:
