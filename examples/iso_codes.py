@@ -109,7 +109,8 @@ def converse(prompt: Prompt, lines: tuple[str, ...]) -> None:
     """Show each line and what comes of it, as the prompt of `pyzdb shell` does."""
     for line in lines:
         print(">", line)
-        print(prompt.feed(line).text)
+        for result in prompt.feed(line):
+            print(result.text)
 
 
 def main() -> None:

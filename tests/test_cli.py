@@ -60,8 +60,11 @@ def test_the_arguments_of_a_server_are_in_the_old_order() -> None:
     assert given.lock_uri == "five"
 
 
-def test_the_version_is_told() -> None:
-    done = run([sys.executable, "-m", "pyzdb", "--version"])
+@pytest.mark.parametrize(
+    "command", [[sys.executable, "-m", "pyzdb"], *(script(name) for name in SCRIPTS)]
+)
+def test_the_version_is_told(command: list[str]) -> None:
+    done = run([*command, "--version"])
     assert (done.returncode, done.stdout) == (0, f"pyzdb {pyzdb.__version__}\n")
 
 

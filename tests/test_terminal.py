@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from programs import LIMIT, Server, environment, script
 
+from pyzdb.cli.kept_history import KeptHistory
 from pyzdb.cli.terminal import state_folder
 from torture.processes import free_uris
 
@@ -35,6 +36,11 @@ ON_A_TERMINAL = [
 """Runs a program so that its standard input is the terminal whose Ctrl-C it gets."""
 
 CONTROL = re.compile(rb"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[=>]|\r")
+
+
+def pasted(text: str) -> bytes:
+    """What a terminal sends for a text that is pasted."""
+    return b"\x1b[200~" + text.encode() + b"\x1b[201~"
 
 
 class Terminal:
@@ -182,6 +188,31 @@ def test_a_block_is_continued_until_an_empty_line(
     assert connect(server.write_uri)._run() == {"x": 1}
 
 
+def test_what_is_pasted_is_run_statement_by_statement(
+    server: Server, connect: Callable[..., Any], open_terminal: Callable[..., Terminal]
+) -> None:
+    terminal = open_terminal("client.py", server.write_uri)
+    terminal.read_prompt()
+    terminal.type(pasted("> db['x'] = 3\nNone\n> def f():\n.     pass\n\n.     return 4\n"), ENTER)
+    terminal.read_until("None\nNone\n")
+    terminal.read_prompt()
+    terminal.type(pasted("for n in range(5):\n    db[n] = n\n\ndb['x'] += f()"), ENTER)
+    terminal.read_until("None\nNone\n")
+    assert connect(server.write_uri)._run() == {"x": 7, **{n: n for n in range(5)}}
+
+
+def test_the_name_of_the_tree_is_not_bound_to_another_value(
+    server: Server, open_terminal: Callable[..., Terminal]
+) -> None:
+    terminal = open_terminal("client.py", server.write_uri)
+    terminal.read_prompt()
+    terminal.type("db = {'x': 1}", ENTER)
+    terminal.read_until("nothing was stored")
+    terminal.read_prompt()
+    terminal.type("db", ENTER)
+    terminal.read_until("{}\n")
+
+
 def test_source_for_the_server_is_typed_statement_by_statement(
     start_server: Callable[..., Server], open_terminal: Callable[..., Terminal]
 ) -> None:
@@ -196,6 +227,16 @@ def test_source_for_the_server_is_typed_statement_by_statement(
     terminal.read_until("SyntaxError: ")
     terminal.type("print(40 + 2)", ENTER)
     terminal.read_until("42\n")
+    assert terminal.leave() == 0
+
+
+def test_source_for_the_server_may_be_pasted(
+    start_server: Callable[..., Server], open_terminal: Callable[..., Terminal]
+) -> None:
+    terminal = open_terminal("exec_client.py", start_server("--exec").write_uri)
+    terminal.read_prompt()
+    terminal.type(pasted("for n in range(2):\n    print('line', n)\n\nprint(40 + 2)"), ENTER)
+    terminal.read_until("line 0\nline 1\n42\n")
     assert terminal.leave() == 0
 
 
@@ -219,14 +260,49 @@ def test_the_history_lies_where_the_system_keeps_such_files(
     assert state_folder() == tmp_path / ".local" / "state" / "pyzdb"
 
 
-def test_a_home_that_cannot_be_written_to_still_gives_a_prompt(
-    server: Server, tmp_path: Path
+def a_file_for_a_folder(home: Path) -> None:
+    (home / "pyzdb").touch()
+
+
+def a_folder(home: Path) -> None:
+    (home / "pyzdb" / "history").mkdir(parents=True)
+
+
+def a_pipe(home: Path) -> None:
+    (home / "pyzdb").mkdir()
+    os.mkfifo(home / "pyzdb" / "history")
+
+
+@pytest.mark.parametrize("spoil", [a_file_for_a_folder, a_folder, a_pipe])
+def test_a_history_that_cannot_be_kept_is_told_in_a_line_and_the_prompt_works(
+    server: Server,
+    open_terminal: Callable[..., Terminal],
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
 ) -> None:
-    (tmp_path / "file").touch()
-    terminal = Terminal([*script("client.py"), server.write_uri], tmp_path / "file")
-    try:
-        terminal.read_prompt()
-        terminal.type("db", ENTER)
-        terminal.read_until("{}\n")
-    finally:
-        terminal.close()
+    spoil(tmp_path)
+    terminal = open_terminal("client.py", server.write_uri)
+    terminal.read_prompt()
+    terminal.type("db", ENTER)
+    shown = terminal.read_until("{}\n")
+    terminal.read_prompt()
+    terminal.type("db['x'] = 1", ENTER)
+    shown += terminal.read_until("None\n")
+    assert "Traceback" not in shown
+    assert shown.count("the history is not kept in ") <= 1
+    assert terminal.leave() == 0
+
+
+def test_the_warning_of_a_history_says_why(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    KeptHistory(tmp_path).append_string("kept in memory")
+    assert capsys.readouterr().err == f"the history is not kept in {tmp_path}: it is a folder\n"
+    file = tmp_path / "history"
+    history = KeptHistory(file)
+    file.unlink()
+    file.mkdir()
+    for text in ("one", "two"):
+        history.append_string(text)
+    assert capsys.readouterr().err == f"the history is not kept in {file}: Is a directory\n"
+    assert history.get_strings() == ["one", "two"]

@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
+import pyzdb
 from pyzdb.errors import PyzdbError, SyncFailed
 
 OK = 0
@@ -27,14 +28,16 @@ Arguments = Sequence[str] | None
 
 
 def parser_of(description: str | None, prog: str | None) -> argparse.ArgumentParser:
-    """Return a parser whose help is a module's docstring as it was written."""
-    return argparse.ArgumentParser(
+    """Return a parser with --version, whose help is a module's docstring as it was written."""
+    parser = argparse.ArgumentParser(
         prog=prog,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         # A shortened option would stop working on the day that a second one begins like it.
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"pyzdb {pyzdb.__version__}")
+    return parser
 
 
 def configure_logging(verbosity: int) -> None:

@@ -9,11 +9,11 @@ On a terminal each statement is sent when it is complete; source from a pipe is 
 
 from __future__ import annotations
 
-import codeop
 import sys
 
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
 from pyzdb.cli.prompt import text_of
+from pyzdb.cli.statements import Statements
 from pyzdb.cli.terminal import CONTINUATION, PROMPT, is_terminal, terminal_lines
 from pyzdb.client import DEFAULT_URI, Connection, client
 from pyzdb.errors import ExecRefused, PyzdbError
@@ -34,7 +34,7 @@ def _execute(uri: str) -> int:
     with connection:
         try:
             if is_terminal():
-                _statements(connection)
+                _converse(connection)
             else:
                 _show(connection.exec(sys.stdin.read()))
         except ExecRefused as error:
@@ -42,26 +42,22 @@ def _execute(uri: str) -> int:
     return OK
 
 
-def _statements(connection: Connection) -> None:
+def _converse(connection: Connection) -> None:
     read_line = terminal_lines("exec-history")
-    lines: list[str] = []
+    statements = Statements()
     while True:
         try:
-            lines.append(read_line(CONTINUATION if lines else PROMPT))
-            source = "\n".join(lines)
-            if codeop.compile_command(source, "<exec>", "single") is None:
-                continue
-            if source.strip():
+            source = statements.add(read_line(CONTINUATION if statements.is_open else PROMPT))
+            if source:
                 _show(connection.exec(source))
         except EOFError:
             return
         except KeyboardInterrupt:
-            pass
+            statements.reset()
         except ExecRefused:
             raise
         except (PyzdbError, SyntaxError, ValueError, OverflowError) as error:
             print(text_of(error), file=sys.stderr)
-        lines.clear()
 
 
 def _show(printed: str) -> None:

@@ -14,7 +14,6 @@ from __future__ import annotations
 import importlib
 import sys
 
-import pyzdb
 from pyzdb.cli import Arguments, parser_of
 
 COMMANDS = {
@@ -31,7 +30,6 @@ def main(arguments: Arguments = None, prog: str = "pyzdb") -> int:
     given = sys.argv[1:] if arguments is None else list(arguments)
     parser = parser_of(__doc__, prog)
     parser.usage = "%(prog)s [-h] [--version] COMMAND ..."
-    parser.add_argument("--version", action="version", version=f"pyzdb {pyzdb.__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above")
     name: str = parser.parse_args(given[:1]).command
     command = importlib.import_module(COMMANDS[name])

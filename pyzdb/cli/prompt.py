@@ -4,8 +4,9 @@ Rules:
 
 - An expression shows its value, a path the value that is stored there, anything else None. None is
   shown too: each line that does something is answered by something.
-- A statement that is not complete, such as `with db.batch() as batch:`, goes on until an empty line
-  or the end of the input.
+- Several statements, as a paste has them, are run and answered one after another, up to the first
+  error; statements.py says what a whole statement is.
+- `db` stays the tree: `db = {}` would look as if it stored something.
 - An error is one line: the name of the exception and what it says.
 
 No terminal and no socket is used here; `terminal.py` reads the lines and `shell.py` makes `db`.
@@ -13,20 +14,18 @@ No terminal and no socket is used here; `terminal.py` reads the lines and `shell
 
 from __future__ import annotations
 
-import codeop
+import ast
 import datetime
 import decimal
 import enum
 import uuid
-from types import CodeType
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pyzdb.cli import one_line
+from pyzdb.cli.statements import SOURCE_NAME, Statements
 from pyzdb.proxy import Proxy
 from pyzdb.values import File
-
-SOURCE_NAME = "<prompt>"
-"""The file name that Python gives to what was typed."""
 
 ERROR_WIDTH = 500
 """Characters of an error that are shown: it is one line, and a message may quote a large value."""
@@ -45,7 +44,6 @@ VALUE_NAMES: dict[str, Any] = {
 class Kind(enum.Enum):
     """What came of a line."""
 
-    NOTHING = "nothing to do"
     MORE = "the statement goes on in the next line"
     VALUE = "the text of a value"
     ERROR = "the text of an error"
@@ -59,51 +57,68 @@ class Result(NamedTuple):
 
 
 class Prompt:
-    """Runs lines of Python one after another in one namespace."""
+    """Runs lines of Python one after another in one namespace, which begins with ``names``; those
+    of paths stay. ``empty_line_ends`` is as in Statements."""
 
-    def __init__(self, names: dict[str, Any]) -> None:
+    def __init__(self, names: dict[str, Any], empty_line_ends: bool = True) -> None:
         self.names = {"__name__": "__console__", "__doc__": None, **VALUE_NAMES, **names}
-        self._lines: list[str] = []
+        self._paths = {name: value for name, value in names.items() if isinstance(value, Proxy)}
+        self._statements = Statements(empty_line_ends)
 
     def reset(self) -> None:
         """Forget the statement that is not complete."""
-        self._lines.clear()
+        self._statements.reset()
 
-    def feed(self, line: str) -> Result:
-        """Run a line, or keep it when it is a part of a statement that is not complete.
+    def feed(self, text: str) -> Iterator[Result]:
+        """Run a line or several, or keep them when they are a part of a statement that is not
+        complete, and yield what comes of each statement.
 
         SystemExit and KeyboardInterrupt go to the caller.
         """
-        if not self._lines and (not line.strip() or line.lstrip().startswith("#")):
-            return Result(Kind.NOTHING)
-        self._lines.append(line if self._lines else line.strip())
-        return self._run(ended=False)
-
-    def end(self) -> Result:
-        """Run the statement that is not complete as it stands: there are no more lines."""
-        return self._run(ended=True) if self._lines else Result(Kind.NOTHING)
-
-    def _run(self, ended: bool) -> Result:
-        source = "\n".join(self._lines)
         try:
-            code = self._compile(source, ended)
-            if code is None:
-                return Result(Kind.MORE)
-            self._lines.clear()
-            return Result(Kind.VALUE, self._show(eval(code, self.names)))
+            source = self._statements.add(text)
         except Exception as error:
-            self._lines.clear()
-            return Result(Kind.ERROR, text_of(error))
+            yield Result(Kind.ERROR, text_of(error))
+            return
+        if source is None:
+            yield Result(Kind.MORE)
+        else:
+            yield from self._run(source)
 
-    def _compile(self, source: str, ended: bool) -> CodeType | None:
-        # An expression has a value, which a statement has not: it is tried first.
+    def end(self) -> Iterator[Result]:
+        """Run the statement that is not complete as it stands: there are no more lines."""
+        return self._run(self._statements.end())
+
+    def _run(self, source: str) -> Iterator[Result]:
         try:
-            return compile(source, SOURCE_NAME, "eval", dont_inherit=True)
-        except SyntaxError:
-            pass
-        if not ended and codeop.compile_command(source, SOURCE_NAME, "single") is None:
-            return None
-        return compile(source, SOURCE_NAME, "exec", dont_inherit=True)
+            for statement in ast.parse(source, SOURCE_NAME).body:
+                yield Result(Kind.VALUE, self._show(self._do(statement)))
+        except Exception as error:
+            yield Result(Kind.ERROR, text_of(error))
+
+    def _do(self, statement: ast.stmt) -> Any:
+        """Run one statement, and return the value of an expression."""
+        try:
+            value = self._value(statement)
+        finally:
+            rebound = [
+                name for name, path in self._paths.items() if self.names.get(name) is not path
+            ]
+            self.names |= self._paths
+        for name in rebound:
+            raise NameError(
+                f"{name!r} stays the tree, and nothing was stored: {name}['key'] = value stores a "
+                f"value, {name}.update({{'key': value}}) several"
+            )
+        return value
+
+    def _value(self, statement: ast.stmt) -> Any:
+        if isinstance(statement, ast.Expr):
+            expression = ast.Expression(statement.value)
+            return eval(compile(expression, SOURCE_NAME, "eval", dont_inherit=True), self.names)
+        module = ast.Module([statement], [])
+        exec(compile(module, SOURCE_NAME, "exec", dont_inherit=True), self.names)
+        return None
 
     def _show(self, value: Any) -> str:
         return repr(value._run() if isinstance(value, Proxy) else value)

@@ -2,8 +2,9 @@
 
 `db` is the tree in the server, `connection` the way to it. A path shows its value. A line is
 Python, run here, by you: import what you need. On a terminal, Tab completes keys, Ctrl-C stops a
-query that waits, and Ctrl-D leaves. Lines of a pipe are run one after another; the exit status is 1
-when one of them failed.
+query that waits, and Ctrl-D leaves. An empty line ends a block, and what is pasted is run statement
+by statement. Lines of a pipe are run one after another, as in a file of Python; the exit status is
+1 when one of them failed.
 """
 
 from __future__ import annotations
@@ -78,12 +79,12 @@ def _talk(write_uri: str, read_uri: str | None, timeout: float) -> int:
     with connection:
         notice = Notice(write_uri if read_uri is None else f"{write_uri} or {read_uri}")
         connection.on_wait = notice
-        prompt = Prompt({"db": db, "connection": connection})
+        names = {"db": db, "connection": connection}
         if not is_terminal():
-            return converse(prompt, plain_lines, notice)
+            return converse(Prompt(names, empty_line_ends=False), plain_lines, notice)
         keys, completing = client(write_uri, read_uri, timeout=COMPLETION_TIMEOUT)
         with completing:
-            converse(prompt, terminal_lines("history", keys), notice, keep_on=True)
+            converse(Prompt(names), terminal_lines("history", keys), notice, keep_on=True)
         return OK
 
 
@@ -123,15 +124,18 @@ def converse(prompt: Prompt, read_line: ReadLine, notice: Notice, keep_on: bool 
             except EOFError:
                 line, ended = "", True
             notice.next()
+            text = PROMPT
             asking = True
-            kind, answer = prompt.end() if ended else prompt.feed(line)
-            asking = False
-            text = CONTINUATION if kind is Kind.MORE else PROMPT
-            if kind is Kind.VALUE:
-                print(answer, flush=True)
-            elif kind is Kind.ERROR:
-                print(answer, file=sys.stderr, flush=True)
-                status = FAILED
+            for kind, answer in prompt.end() if ended else prompt.feed(line):
+                asking = False
+                if kind is Kind.VALUE:
+                    print(answer, flush=True)
+                elif kind is Kind.ERROR:
+                    print(answer, file=sys.stderr, flush=True)
+                    status = FAILED
+                else:
+                    text = CONTINUATION
+                asking = True
         except KeyboardInterrupt:
             if not keep_on:
                 raise

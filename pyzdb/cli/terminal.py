@@ -3,6 +3,8 @@
 On a terminal there are a history that is kept between runs, and completion of keys with Tab. From a
 pipe or a file the lines are read as they are, and no prompt is written: the output holds the
 answers and nothing else.
+
+A history that cannot be read or kept is told in one line, and the prompt goes on without.
 """
 
 from __future__ import annotations
@@ -15,7 +17,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
-    from prompt_toolkit.history import History
 
     from pyzdb.proxy import Proxy
 
@@ -43,8 +44,10 @@ def terminal_lines(history_name: str, db: Proxy | None = None) -> ReadLine:
     """Return a reader of a terminal with a history of its own and, with a db, its keys on Tab."""
     from prompt_toolkit import PromptSession
 
+    from pyzdb.cli.kept_history import KeptHistory
+
     session: PromptSession[str] = PromptSession(
-        history=_history(history_name),
+        history=KeptHistory(state_folder() / history_name),
         completer=None if db is None else _completer(db),
         complete_while_typing=False,
         complete_in_thread=True,
@@ -54,21 +57,8 @@ def terminal_lines(history_name: str, db: Proxy | None = None) -> ReadLine:
 
 def state_folder() -> Path:
     """Return the folder for what a program keeps between runs, by the XDG base directory rules."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "pyzdb"
-
-
-def _history(name: str) -> History:
-    from prompt_toolkit.history import FileHistory, InMemoryHistory
-
-    file = state_folder() / name
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # What was typed may hold what others should not read.
-        file.touch(mode=0o600)
-    except OSError:
-        # A home that cannot be written to is no reason to refuse a prompt.
-        return InMemoryHistory()
-    return FileHistory(str(file))
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return Path(home) / "pyzdb"
 
 
 def _completer(db: Proxy) -> Completer:
