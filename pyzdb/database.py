@@ -130,24 +130,39 @@ class Database:
     # --- start and end ---------------------------------------------------------------------
 
     def open(self) -> list[str]:
-        """Read what the store holds, and return a line for each thing the operator should know.
+        """`take` and `begin` with all that they raise; the store is closed again then."""
+        notes = self.take()
+        try:
+            return notes + self.begin()
+        except BaseException:
+            self._store.close()
+            raise
+
+    def take(self) -> list[str]:
+        """Read what the store holds, and change nothing of it; return a line for each thing the
+        operator should know. Then comes `begin`, or `close`.
 
         Raises CorruptFile, FileInUse and StorageError; the store is closed again.
         """
-        opened = self._store.open()
+        opened = self._store.take()
         try:
-            self.load(opened.state, self._store.sequence)
+            self.load(opened.state, opened.sequence)
             for sequence, body in opened.records:
                 self.replay(sequence, body)
-            self._finish_moves()
-            if self.history.limit != self._history_limit:
-                limit = Request(CONFIGURE, 2, args=(self._history_limit,))
-                self._configure(Asked(limit, encode_request(limit)))
-            self.flush()
         except BaseException:
             self._store.close()
             raise
         return opened.notes
+
+    def begin(self) -> list[str]:
+        """Make what was taken ready to be written, and return more lines. Raises StorageError."""
+        notes = self._store.begin()
+        self._finish_moves()
+        if self.history.limit != self._history_limit:
+            limit = Request(CONFIGURE, 2, args=(self._history_limit,))
+            self._configure(Asked(limit, encode_request(limit)))
+        self.flush()
+        return notes
 
     def close(self) -> None:
         """Make everything durable and let go of the files, also when that fails."""

@@ -20,6 +20,7 @@
     ├── StorageError
     │   ├── StorageFull                  no room on the disk; nothing changed
     │   ├── SyncFailed                   a write or sync failed; the server ends
+    │   │   └── FilesReplaced            others removed or replaced a file; the server ends
     │   ├── CorruptFile                  damage, with the file and the offset
     │   ├── FileInUse                    another server holds the file
     │   └── SnapshotFailed               a save failed; the file before it is whole
@@ -44,6 +45,7 @@ __all__ = [
     "ExecRefused",
     "FileInUse",
     "FileRefused",
+    "FilesReplaced",
     "HistoryError",
     "LockError",
     "LockTimeout",
@@ -195,6 +197,11 @@ class StorageFull(StorageError):
 
 class SyncFailed(StorageError):
     """A write or sync to the disk failed: what is durable is unknown, so the server ends."""
+
+
+class FilesReplaced(SyncFailed):
+    """A file of the database was removed or replaced under its server, which writes nothing over
+    what lies there now and ends."""
 
 
 class CorruptFile(StorageError):

@@ -10,6 +10,7 @@ import pytest
 from programs import forked
 
 from pyzdb.errors import FileInUse, StorageError
+from pyzdb.storage.disk import Disk
 from pyzdb.storage.holder import Holder
 
 
@@ -19,36 +20,36 @@ def path(tmp_path: Path) -> str:
 
 
 def test_a_second_holder_is_refused_and_told_the_first(path: str) -> None:
-    holder = Holder(path)
+    holder = Holder(Disk(), path)
     with pytest.raises(FileInUse, match=rf"{path} is in use by pid {os.getpid()} on \S+"):
-        Holder(path)
+        Holder(Disk(), path)
     holder.release()
-    Holder(path).release()
+    Holder(Disk(), path).release()
 
 
 def test_the_lock_file_stays_and_is_private(path: str) -> None:
-    Holder(path).release()
+    Holder(Disk(), path).release()
     lock = Path(f"{path}.lock")
     assert stat.S_IMODE(lock.stat().st_mode) == 0o600
     inode = lock.stat().st_ino
-    Holder(path).release()
+    Holder(Disk(), path).release()
     assert lock.stat().st_ino == inode
 
 
 def test_what_an_older_holder_said_does_not_matter(path: str) -> None:
     Path(f"{path}.lock").write_bytes(b"pid 1 on \xff a machine with a rather long name" * 10)
-    holder = Holder(path)
+    holder = Holder(Disk(), path)
     assert Path(f"{path}.lock").read_text().startswith(f"pid {os.getpid()} on ")
     holder.release()
 
 
 def test_a_killed_holder_holds_nothing(path: str) -> None:
-    with forked(lambda: Holder(path)) as pid, pytest.raises(FileInUse, match=f"pid {pid} "):
-        Holder(path)
-    Holder(path).release()
+    with forked(lambda: Holder(Disk(), path)) as pid, pytest.raises(FileInUse, match=f"pid {pid} "):
+        Holder(Disk(), path)
+    Holder(Disk(), path).release()
 
 
 def test_a_lock_that_cannot_be_opened_is_an_error_with_its_reason(path: str) -> None:
     os.mkdir(f"{path}.lock")
     with pytest.raises(StorageError, match=r"db\.pkl\.lock cannot be opened: Is a directory"):
-        Holder(path)
+        Holder(Disk(), path)

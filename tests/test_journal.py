@@ -15,7 +15,7 @@ from pyzdb.errors import StorageError, StorageFull, SyncFailed
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import LARGE, ROOM, SYNC_INTERVAL, Fsync, Journal
-from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, part_name, read_part
+from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_name, read_part
 
 LIMIT = 30.0
 """Seconds that a test waits for what must come."""
@@ -43,6 +43,10 @@ def journal(filename: str, disk: FaultyDisk) -> Iterator[Journal]:
 def add(journal: Journal, body: bytes) -> int:
     journal.reserve(len(body))
     return journal.append(body)
+
+
+def resume(journal: Journal, part: Part, size: int) -> None:
+    journal.resume(part, Disk().open(part.filename, write=True), size)
 
 
 def stored(filename: str) -> list[tuple[int, bytes]]:
@@ -224,7 +228,7 @@ def test_a_journal_goes_on_where_it_was_left(filename: str, journal: Journal) ->
     for number in range(2, 5):
         again = Journal(filename, "always", Disk())
         contents = read_contents(Disk(), filename)
-        again.resume(contents.parts[-1], contents.journal_size)
+        resume(again, contents.parts[-1], contents.journal_size)
         assert again.size == contents.journal_size
         assert add(again, b"more") == number
         if number % 2:
@@ -242,7 +246,7 @@ def test_a_torn_tail_is_cut_before_anything_is_written(filename: str, journal: J
     path = part_name(filename, 1)
     os.truncate(path, os.path.getsize(path) - 1)
     again = Journal(filename, "always", Disk())
-    again.resume(read_part(Disk().content(path), path), 0)
+    resume(again, read_part(Disk().content(path), path), 0)
     again.abandon()
     assert os.path.getsize(path) == 2 * HEADER_SIZE + 3
 
@@ -264,7 +268,7 @@ def test_what_may_never_have_reached_the_disk_is_written_again(
     written: list[tuple[int, bytes]] = []
     disk = Recording()
     again = Journal(filename, "always", disk)
-    again.resume(contents.parts[-1], contents.journal_size)
+    resume(again, contents.parts[-1], contents.journal_size)
     again.abandon()
     assert written == [(contents.parts[-1].end_of(2), b"three")]
     assert disk.names_of_calls == ["write", "sync"]
@@ -274,7 +278,7 @@ def test_a_start_that_cannot_sync_fails(filename: str, journal: Journal) -> None
     contents = read_contents(Disk(), filename)
     again = Journal(filename, "always", FaultyDisk(2, broken()))
     with pytest.raises(SyncFailed, match="cannot be synced"):
-        again.resume(contents.parts[-1], 0)
+        resume(again, contents.parts[-1], 0)
 
 
 def test_everysec_syncs_what_has_waited_and_says_when_that_is(filename: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from programs import forked
 
+from pyzdb.storage.disk import Disk
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.saving import Saving
 
@@ -78,11 +79,11 @@ def test_the_child_does_not_hold_the_database_of_its_parent(tmp_path: Path, own:
         os.write(own, b"%d\n" % os.getpid())
         signal.pause()
 
-    with forked(lambda: (Holder(path), Saving(work, own))):
+    with forked(lambda: (Holder(Disk(), path), Saving(work, own))):
         until = time.monotonic() + LIMIT
         while not (told := os.pread(own, 20, 0)).endswith(b"\n") and time.monotonic() < until:
             pass
-    Holder(path).release()
+    Holder(Disk(), path).release()
     os.kill(int(told), signal.SIGKILL)
 
 

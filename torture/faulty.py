@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import patch
 
 from pyzdb.cli import serve
-from pyzdb.storage import store as stores
+from pyzdb.server import service
 from pyzdb.storage.disk import Disk
 from torture.processes import Server
 
@@ -47,5 +47,5 @@ class FaultyServer(Server):
 
 
 def _serve_on(disk: Disk, arguments: Sequence[str]) -> int:
-    with patch.object(stores, "Disk", lambda: disk):
+    with patch.object(service, "Disk", lambda: disk):
         return serve.main(arguments)

@@ -35,7 +35,7 @@ from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.parts import SECTOR
 from pyzdb.storage.snapshot import State
-from pyzdb.storage.store import FileStore, Opened
+from pyzdb.storage.store import FileStore
 from torture.workload import MOST_STEPS
 
 FILENAME = "db.pkl"
@@ -181,7 +181,32 @@ class MemoryDisk(Disk):
         gone = made - set(names)
         return {path: names[path] for path in names if os.path.dirname(path) not in gone}
 
+    # --- the folder that is held: none is ever moved ----------------------------------------
+
+    def work_in(self, folder: str) -> None:
+        pass
+
+    def leave(self) -> None:
+        pass
+
+    def moved_to(self) -> str | None:
+        return None
+
+    def names_changed(self) -> int:
+        return 0
+
     # --- files -----------------------------------------------------------------------------
+
+    def open_lock(self, path: str) -> int:
+        if path not in self._names:
+            self.put(path, b"")
+        return self.open(path)
+
+    def lock(self, fd: int) -> bool:
+        return True
+
+    def sign(self, fd: int, name: bytes) -> None:
+        pass
 
     def create(self, path: str, exclusive: bool = False) -> int:
         there = self._names.get(path)
@@ -328,25 +353,11 @@ def _error(number: int, path: str) -> OSError:
 
 class OneProcessStore(FileStore):
     """A store on a disk in memory: no other process could see what a child of this one writes
-    there, nor has to be kept from it."""
-
-    def open(self) -> Opened:
-        with patch.object(stores, "Holder", _Alone):
-            return super().open()
+    there."""
 
     def start_save(self, state: Callable[[], State]) -> None:
         with patch.object(stores, "Saving", _InLine):
             super().start_save(state)
-
-
-class _Alone:
-    """Holds a database that nobody else can reach."""
-
-    def __init__(self, filename: str) -> None:
-        pass
-
-    def release(self) -> None:
-        pass
 
 
 class _InLine:

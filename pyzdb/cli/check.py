@@ -36,7 +36,7 @@ def _check(filename: str, wanted: bool) -> int:
     path = database_path(filename)
     if not disk.exists(path) and not part_names(disk, path):
         return fail(f"there is no database {path}")
-    holder = Holder(path)
+    holder = Holder(disk, path)
     try:
         contents = examine(disk, path)
         _describe(path, contents)

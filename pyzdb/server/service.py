@@ -2,7 +2,8 @@
 
 Rules this module keeps:
 
-- The files are held before an address is bound, so that a second server on them says so.
+- The files are held before an address is bound, so that a second server on them says so; nothing
+  in them is changed before all addresses are.
 - SIGTERM and SIGINT end the round in hand; then the tree is saved and everything is closed.
 - Nothing listens beyond this machine unless the address that was given says so, and never a
   server that runs code of its clients.
@@ -25,7 +26,7 @@ import zmq
 import pyzdb
 from pyzdb.addresses import is_loopback
 from pyzdb.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
-from pyzdb.errors import ExecRefused
+from pyzdb.errors import ExecRefused, FilesReplaced
 from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.follower import Follower
 from pyzdb.server.responder import Responder
@@ -105,28 +106,33 @@ def _own(options: Options, stop_fd: int) -> None:
         logger.warning("every machine that reaches %s can read and write", uri)
     path = database_path(options.filename)
     folder = os.path.join(os.path.dirname(path), FILES_FOLDER)
+    disk = Disk()
+    store = FileStore(path, options.fsync, disk)
     database = Database(
-        FileStore(path, options.fsync),
+        store,
         history_limit=options.history_limit,
         snapshot_bytes=options.snapshot_bytes,
-        files=Files(Disk(), folder, options.files_from, path),
+        files=Files(disk, folder, options.files_from, path),
         exec=options.exec,
         lock_uri=options.lock_uri,
     )
-    for note in database.open():
-        logger.warning("%s", note)
+    notes = database.take()
     try:
-        gc.freeze()
         with _Sockets() as sockets:
             back = options.write_server_uri or INSIDE
             sockets.queue(options.write_client_uri, back)
             sockets.queue(options.read_client_uri, options.read_server_uri)
             lock_socket = sockets.listening(options.lock_uri)
             pool = [sockets.connected(back) for _ in range(POOL)]
+            for note in notes + database.begin():
+                logger.warning("%s", note)
+            gc.freeze()
             _say(f"serves {path} at {options.write_client_uri}")
             Responder(database, pool, lock_socket).run(stop_fd, database.tick)
             logger.info("saving %s", path)
             database.save()
+    except FilesReplaced as error:
+        raise store.rescue(error, database.state) from error
     finally:
         database.close()
 

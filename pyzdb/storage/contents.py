@@ -103,20 +103,38 @@ def _add(contents: Contents, part: Part) -> None:
     contents.sequence, contents.chain = part.sequence, part.chain
 
 
+def keep_original(disk: Disk, path: str) -> str:
+    """Give a file that another one will replace a second name, and return that path."""
+    identity, kept = disk.identity(path), f"{path}.original"
+    if disk.identity(kept) == identity:  # an interrupted start did it
+        return kept
+    kept = free_name(disk, kept)
+    try:
+        disk.link(path, kept)
+    except OSError:  # a file system without links
+        _write(disk, kept, disk.content(path))
+    disk.sync_folder(os.path.dirname(path))
+    return kept
+
+
 def keep_aside(disk: Disk, path: str, data: bytes) -> str:
     """Write what will be cut from ``path`` to a file of its own beside it, and return its path.
 
     It is on the disk, name included, when this returns.
     """
     aside = free_name(disk, f"{path}.broken")
-    fd = disk.create(aside, exclusive=True)
+    _write(disk, aside, data)
+    disk.sync_folder(os.path.dirname(path))
+    return aside
+
+
+def _write(disk: Disk, path: str, data: bytes) -> None:
+    fd = disk.create(path, exclusive=True)
     try:
         disk.write(fd, data, 0)
         disk.sync(fd)
     except OSError:
-        disk.unlink(aside)
+        disk.unlink(path)
         raise
     finally:
         disk.close(fd)
-    disk.sync_folder(os.path.dirname(path))
-    return aside

@@ -4,6 +4,8 @@ Every file that a database writes goes through a `Disk`, so that a test can put 
 its place that records each step, fails at one, or ends the process there. Rules:
 
 - A write is whole or it is an error; a short write is continued and so meets the real reason.
+- The folder that it works in is reached by its descriptor: whatever its path leads to later, what
+  is done under that path is done in the folder that was there at first.
 - What is created is readable by its owner only.
 - Errors are the OSError of the system; who calls knows what they mean for the data.
 """
@@ -15,7 +17,9 @@ import os
 from contextlib import closing, suppress
 from typing import BinaryIO
 
-from pyzdb.errors import CorruptFile, StorageError
+import portalocker
+
+from pyzdb.errors import CorruptFile, FilesReplaced, StorageError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -27,6 +31,9 @@ a large record twice would cost more than the metadata."""
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a file cannot grow: the disk, the quota, the limit of a file."""
+
+TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
+"""What the system says when another process has locked a file."""
 
 
 Identity = tuple[int, int, int, int]
@@ -56,23 +63,110 @@ def database_path(filename: str | os.PathLike[str]) -> str:
 
 
 class Disk:
-    """The file system of this machine; file descriptors are ints, paths are str."""
+    """The file system of this machine; file descriptors are ints, paths are str.
+
+    `work_in` holds one folder; paths in it are from then on those that it had at that moment.
+    """
+
+    _folder = ""
+    _inside = ""
+    _folder_fd: int | None = None
+
+    # --- the folder that is held -----------------------------------------------------------
+
+    def work_in(self, folder: str) -> None:
+        """Hold a folder, given by its real path, in place of the one before."""
+        self.leave()
+        self._folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder, self._inside = folder, os.path.join(folder, "")
+
+    def leave(self) -> None:
+        """Let go of the folder; its path is one as any other again."""
+        if self._folder_fd is not None:
+            os.close(self._folder_fd)
+        self._folder_fd, self._folder, self._inside = None, "", ""
+
+    def moved_to(self) -> str | None:
+        """Where the folder that is held is by now; None while its path leads to it."""
+        if self._folder_fd is None:
+            return None
+        try:
+            there = os.stat(self._folder)
+        except OSError:
+            pass
+        else:
+            if os.path.samestat(there, os.fstat(self._folder_fd)):
+                return None
+        return os.readlink(_by_number(self._folder_fd))
+
+    def names_changed(self) -> int:
+        """When a name in the folder was last made, changed or removed (nanoseconds, by the clock
+        of the file system)."""
+        return 0 if self._folder_fd is None else os.fstat(self._folder_fd).st_mtime_ns
+
+    def _at(self, path: str) -> tuple[str, int | None]:
+        """A path as the calls of the system take it, and the folder that it begins from."""
+        if self._folder_fd is not None:
+            if path.startswith(self._inside):
+                return path[len(self._inside) :] or ".", self._folder_fd
+            if path == self._folder:
+                return ".", self._folder_fd
+        return path, None
+
+    def _told(self, path: str) -> str:
+        """A real path, as what lies in the folder is called."""
+        if self._folder_fd is None:
+            return path
+        now = os.readlink(_by_number(self._folder_fd))
+        inside = path == now or path.startswith(os.path.join(now, ""))
+        return self._folder + path[len(now) :] if inside else path
+
+    # --- files -----------------------------------------------------------------------------
+
+    def _fd_of(self, path: str, how: int) -> int:
+        name, folder = self._at(path)
+        return os.open(name, how | os.O_CLOEXEC, FILE_MODE, dir_fd=folder)
 
     def create(self, path: str, exclusive: bool = False) -> int:
         """Open a new, empty file for reading and writing. Raises FileExistsError if exclusive."""
-        how = os.O_EXCL if exclusive else os.O_TRUNC
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | how, FILE_MODE)
+        return self._fd_of(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if exclusive else os.O_TRUNC))
 
     def open(self, path: str, write: bool = False) -> int:
         """Open a file that exists."""
-        return os.open(path, (os.O_RDWR if write else os.O_RDONLY) | os.O_CLOEXEC)
+        return self._fd_of(path, os.O_RDWR if write else os.O_RDONLY)
+
+    def open_lock(self, path: str) -> int:
+        """Open a file that is there only to be locked, and is made when it is not there."""
+        return self._fd_of(path, os.O_RDWR | os.O_CREAT)
+
+    def lock(self, fd: int) -> bool:
+        """Lock an open file until it is closed; False when it is locked already.
+
+        Raises OSError when the file system cannot lock.
+        """
+        try:
+            portalocker.lock(fd, portalocker.LOCK_EX | portalocker.LOCK_NB)
+        except portalocker.LockException as error:
+            reason = error.args[0]
+            if not isinstance(reason, OSError):  # an odd answer of a network's file system
+                raise OSError(errno.ENOLCK, str(reason)) from None
+            if reason.errno not in TAKEN:
+                raise reason from None
+            return False
+        return True
+
+    def sign(self, fd: int, name: bytes) -> None:
+        """Have a lock file say who holds it, if there is room for that: the lock holds anyway."""
+        with suppress(OSError):
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, name, 0)
 
     def hold(self, path: str) -> int:
         """Get hold of whatever lies there without opening it: nothing is read, nothing waits.
 
         A symbolic link is held itself; `reopen` opens what is held.
         """
-        return os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+        return self._fd_of(path, os.O_PATH | os.O_NOFOLLOW)
 
     def reopen(self, fd: int) -> int:
         """Open the file that a descriptor holds, wherever its name leads by now, for reading."""
@@ -125,26 +219,31 @@ class Disk:
 
     def rename(self, source: str, target: str) -> None:
         """Put a file in the place of another, at once."""
-        os.replace(source, target)
+        (old, old_folder), (new, new_folder) = self._at(source), self._at(target)
+        os.replace(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
 
     def link(self, source: str, target: str) -> None:
         """Give a file a second name. Raises FileExistsError when the name is taken."""
-        os.link(source, target, follow_symlinks=False)
+        (old, old_folder), (new, new_folder) = self._at(source), self._at(target)
+        os.link(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder, follow_symlinks=False)
 
     def link_held(self, fd: int, target: str) -> None:
         """Give the file that a descriptor holds a second name, as `link` does."""
+        name, folder = self._at(target)
         # Python follows the link only in linkat, which it calls when there is a folder.
-        os.link(_by_number(fd), target, src_dir_fd=fd, follow_symlinks=True)
+        os.link(_by_number(fd), name, src_dir_fd=fd, dst_dir_fd=folder, follow_symlinks=True)
 
     def unlink(self, path: str) -> None:
-        os.unlink(path)
+        name, folder = self._at(path)
+        os.unlink(name, dir_fd=folder)
 
     def make_folder(self, path: str) -> None:
-        os.mkdir(path, FOLDER_MODE)
+        name, folder = self._at(path)
+        os.mkdir(name, FOLDER_MODE, dir_fd=folder)
 
     def sync_folder(self, path: str) -> None:
         """Return when the names in a folder are on the disk."""
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fd = self._fd_of(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self.sync(fd)
         finally:
@@ -152,18 +251,30 @@ class Disk:
 
     def names(self, folder: str) -> list[str]:
         """The names in a folder, sorted."""
-        return sorted(os.listdir(folder))
+        fd = self._fd_of(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            return sorted(os.listdir(fd))
+        finally:
+            os.close(fd)
 
     def exists(self, path: str) -> bool:
-        return os.path.lexists(path)
+        name, folder = self._at(path)
+        try:
+            os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except OSError:
+            return False
+        return True
 
     def real_path(self, path: str) -> str:
         """The path with every symbolic link in it resolved, as far as it exists."""
-        return os.path.realpath(path)
+        name, folder = self._at(path)
+        if folder is None:
+            return self._told(os.path.realpath(path))
+        return self._told(os.path.realpath(os.path.join(_by_number(folder), name)))
 
     def path_of(self, fd: int) -> str:
         """The real path of what a descriptor holds."""
-        return os.readlink(_by_number(fd))
+        return self._told(os.readlink(_by_number(fd)))
 
     def status(self, fd: int) -> os.stat_result:
         """Type, size, times and identity of what a descriptor holds."""
@@ -174,14 +285,15 @@ class Disk:
 
     def identity(self, path: str) -> Identity | None:
         """The identity of a file; None when there is none."""
+        name, folder = self._at(path)
         try:
-            return identity_of(os.stat(path))
+            return identity_of(os.stat(name, dir_fd=folder))
         except FileNotFoundError:
             return None
 
     def reader(self, path: str) -> BinaryIO:
         """A file object to read from the start."""
-        return open(path, "rb")
+        return os.fdopen(self.open(path), "rb")
 
     def content(self, path: str) -> bytes:
         """All bytes of a file."""
@@ -209,3 +321,9 @@ def free_name(disk: Disk, path: str) -> str:
 def damage(filename: str, offset: int, why: str) -> CorruptFile:
     """The error for damage at ``offset`` (bytes) of a file."""
     return CorruptFile(f"{filename} is damaged at offset {offset}: {why}", filename, offset)
+
+
+def replaced(path: str, now: Identity | None) -> FilesReplaced:
+    """The error for a file that is not the one that it was; ``now`` is what is there."""
+    how = "removed" if now is None else "replaced"
+    return FilesReplaced(f"{path} was {how} under the server, which writes nothing any more")

@@ -1,58 +1,115 @@
 """Who holds a database: one process at a time may write it.
 
-The lock is one of the system on ``<database>.lock``, which goes when its process goes, however
-that ends. The file says who holds it and is never removed: a removed lock file is how two
-processes come to hold "the" lock.
+Rules this module keeps:
+
+- Two things are locked: ``<database>.lock``, which says who holds the database, and the newest
+  part of its journal. Both locks are the system's and go when their process goes, however that
+  ends.
+- The lock file is never removed: a removed lock file is how two processes come to hold "the"
+  lock. When somebody else removes it, the lock on the journal still keeps others out.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import socket
 import time
-from contextlib import suppress
-
-import portalocker
 
 from pyzdb.errors import FileInUse, StorageError
-from pyzdb.storage.disk import FILE_MODE
+from pyzdb.storage.disk import Disk, identity_of, replaced
+from pyzdb.storage.parts import part_names
 
 PATIENCE = 0.5
-"""Seconds that a start waits for the lock: a killed server's process may take a moment to go."""
+"""Seconds that a start waits for a lock: a killed server's process may take a moment to go."""
 
 RETRY = 0.02
 """Seconds between two tries."""
 
+NAME_SIZE = 1024
+"""Bytes of a lock file that are read to tell who holds it."""
+
 
 class Holder:
-    """Holds a database from the start to `release`. Raises FileInUse when another one does."""
+    """Holds a database from the start to `release`. Raises FileInUse when another one does, and
+    StorageError when its files cannot be locked."""
 
-    def __init__(self, filename: str) -> None:
-        path = f"{filename}.lock"
+    def __init__(self, disk: Disk, filename: str) -> None:
+        self._disk = disk
+        self._filename = filename
+        self._path = f"{filename}.lock"
+        self._part: tuple[str, int] | None = None
+        self._patient_until = time.monotonic() + PATIENCE
         try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+            self._fd = disk.open_lock(self._path)
         except OSError as error:
-            raise StorageError(f"{path} cannot be opened: {error.strerror}") from error
-        self._file = io.FileIO(fd, "r+")
-        patient_until = time.monotonic() + PATIENCE
-        while not self._take():
-            if time.monotonic() > patient_until:
-                holder = self._file.read().decode(errors="replace").strip() or "another process"
-                self._file.close()
-                raise FileInUse(f"{filename} is in use by {holder}")
-            time.sleep(RETRY)
-        with suppress(OSError):  # a full disk has no room for the name, but the lock is held
-            self._file.truncate(0)
-            self._file.write(f"pid {os.getpid()} on {socket.gethostname()}\n".encode())
-
-    def _take(self) -> bool:
+            raise StorageError(f"{self._path} cannot be opened: {error.strerror}") from error
         try:
-            portalocker.lock(self._file, portalocker.LOCK_EX | portalocker.LOCK_NB)
-        except portalocker.LockException:
-            return False
-        return True
+            self._lock(self._path, self._fd)
+            self._identity = identity_of(disk.status(self._fd))[:2]
+            self._part = self._newest_part()
+        except BaseException:
+            self.release()
+            raise
+        # The name of a machine need not be UTF-8.
+        disk.sign(self._fd, os.fsencode(f"pid {os.getpid()} on {socket.gethostname()}\n"))
+
+    def _newest_part(self) -> tuple[str, int] | None:
+        """Lock the part of the journal that a server writes, which may go on in a new one."""
+        while True:
+            parts = part_names(self._disk, self._filename)
+            if not parts:
+                return None
+            _, path = parts[-1]
+            try:
+                fd = self._disk.open(path, write=True)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StorageError(f"{path} cannot be opened: {error.strerror}") from error
+            try:
+                self._lock(path, fd)
+                if part_names(self._disk, self._filename)[-1:] == parts[-1:]:
+                    return path, fd
+            except BaseException:
+                self._disk.close(fd)
+                raise
+            self._disk.close(fd)
+
+    def _lock(self, path: str, fd: int) -> None:
+        try:
+            while not self._disk.lock(fd):
+                if time.monotonic() > self._patient_until:
+                    raise FileInUse(f"{self._filename} is in use by {self._other()}")
+                time.sleep(RETRY)
+        except OSError as error:
+            raise StorageError(
+                f"{path} cannot be locked: {error.strerror}; the file system must support locks "
+                "(flock), so that no two servers write the same database"
+            ) from error
+
+    def _other(self) -> str:
+        """Who holds the database, as far as the lock file says it."""
+        said = self._disk.read(self._fd, NAME_SIZE, 0).decode(errors="replace").strip()
+        return said or "another process"
+
+    def take_part(self, path: str) -> int:
+        """Hand over the descriptor of the newest part, which is locked and open for writing."""
+        if self._part is None or self._part[0] != path:
+            raise FileInUse(f"{self._filename} is in use by a process that goes on in {path}")
+        (_, fd), self._part = self._part, None
+        return fd
+
+    def look(self) -> None:
+        """Raises FilesReplaced when the lock file is not the one that is held any more."""
+        now = self._disk.identity(self._path)
+        if now is None or now[:2] != self._identity:
+            raise replaced(self._path, now)
 
     def release(self) -> None:
         """Let others have the database."""
-        self._file.close()
+        if self._part is not None:
+            self._disk.close(self._part[1])
+            self._part = None
+        if self._fd >= 0:
+            self._disk.close(self._fd)
+            self._fd = -1

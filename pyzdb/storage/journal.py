@@ -9,6 +9,7 @@ Rules this module keeps (the bytes are described in `parts`):
 - After a write or sync that failed nothing is known of the disk, so everything is refused.
 - A sync vouches for what was written before it began, and for nothing else.
 - A new part is written aside, synced and renamed, so a part always has its whole header.
+- The part that is written is locked, from before it has its name.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from time import monotonic
 from typing import Any, Literal
 
 from pyzdb.errors import StorageError, StorageFull, SyncFailed
-from pyzdb.storage.disk import NO_ROOM, Disk
+from pyzdb.storage.disk import NO_ROOM, Disk, identity_of, replaced
 from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, encode, part_header, part_name
 
 Fsync = Literal["always", "everysec", "never"]
@@ -82,6 +83,7 @@ class Journal:
         fd = -1
         try:
             fd = disk.create(aside)
+            disk.lock(fd)  # nobody else could have it yet
             disk.write(fd, header, 0)
             disk.sync(fd)
         except OSError as error:
@@ -97,17 +99,18 @@ class Journal:
             disk.close(fd)
             raise self._fail(path, error) from error
         self._fd, self._path, self._first = fd, path, first
+        self._identity = identity_of(disk.status(fd))[:2]
         self._seed, self._chain, self._end, self._room = seed, previous, HEADER_SIZE, HEADER_SIZE
         self._cached = self._end
         self.sequence = self._flushed = self._synced = first - 1
 
-    def resume(self, part: Part, size: int) -> None:
+    def resume(self, part: Part, fd: int, size: int) -> None:
         """Go on in a part that was read; what is in it is on the disk when this returns.
 
-        ``size`` is what the records since the last snapshot take, in bytes.
+        ``fd`` is the part opened for writing and locked, ``size`` what the records since the last
+        snapshot take, in bytes.
         """
         disk = self._disk
-        fd = disk.open(part.filename, write=True)
         try:
             if part.torn:
                 disk.truncate(fd, part.end)
@@ -115,12 +118,14 @@ class Journal:
             start = part.end_of(part.synced)
             disk.write(fd, part.data[start : part.end], start)
             disk.sync(fd)
-            room = disk.size(fd)
+            status = disk.status(fd)
         except OSError as error:
             disk.close(fd)
             raise SyncFailed(f"{part.filename} cannot be synced: {error.strerror}") from error
         self._fd, self._path, self._first = fd, part.filename, part.first
-        self._seed, self._chain, self._end, self._room = part.seed, part.chain, part.end, room
+        self._identity = identity_of(status)[:2]
+        self._seed, self._chain = part.seed, part.chain
+        self._end, self._room = part.end, status.st_size
         self._cached = self._end
         self.sequence = self._flushed = self._synced = part.sequence
         self.size = size
@@ -196,6 +201,13 @@ class Journal:
             self._disk.drop_cache(self._fd, self._cached, end - self._cached)
         self._cached = end
 
+    def look(self) -> None:
+        """Raises FilesReplaced when the part that is written is not what its name leads to, or
+        others have cut or overwritten it."""
+        now = self._disk.identity(self._path)
+        if now is None or now[:2] != self._identity or now[2] != self._room:
+            raise replaced(self._path, now)
+
     def tick(self) -> float | None:
         """With ``everysec``: sync what has waited long enough, or return the seconds that are
         left until then. Raises SyncFailed."""
@@ -236,7 +248,11 @@ class Journal:
         if self._fd >= 0:
             self._disk.close(self._fd)
             self._fd = -1
-            self._failure = f"{self._path} is closed"
+            self._failure = self._failure or f"{self._path} is closed"
+
+    def refuse(self, reason: str) -> None:
+        """Take nothing any more, and leave the file as it is."""
+        self._failure = reason
 
     def _check(self) -> None:
         if self._failure is not None:

@@ -3,6 +3,9 @@
 Rules this module keeps:
 
 - A store is opened once at a time, and opening a file holds it against other processes.
+- Nothing is changed before `begin`: what cannot start leaves everything as it was.
+- A store works in the folder that it opened, wherever that is moved. Nothing is acknowledged, and
+  nothing written over, once a file of the database is not the one that this process put there.
 - A save is: go on in a new part of the journal, write the state aside, sync it, rename it, sync
   the folder, and last remove the parts that it replaces. Whatever is interrupted leaves one
   snapshot and all the records after it; what is left over is removed by the next start.
@@ -14,30 +17,38 @@ Rules this module keeps:
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from typing import NamedTuple, Protocol
 
-from pyzdb.errors import ReadOnlyError, SnapshotFailed, StorageError, SyncFailed
+from pyzdb.errors import FilesReplaced, ReadOnlyError, SnapshotFailed, StorageError, SyncFailed
 from pyzdb.storage import journal as journals
 from pyzdb.storage import snapshot as snapshots
-from pyzdb.storage.contents import Contents, keep_aside, read_contents
-from pyzdb.storage.disk import Disk, database_path, remove
+from pyzdb.storage.contents import Contents, keep_aside, keep_original, read_contents
+from pyzdb.storage.disk import Disk, database_path, free_name, remove
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.parts import part_names
 from pyzdb.storage.saving import Saving
 from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
+from pyzdb.storage.watch import Watch
+
+SETTLED = 100_000_000
+"""Nanoseconds after which a further change in a folder surely gets a later time: file systems take
+theirs from a clock that ticks every 1 to 10 milliseconds."""
 
 Record = tuple[int, bytes]
 """Sequence and body of a record."""
 
 
 class Opened(NamedTuple):
-    """What was found: ``state`` of the snapshot (None for a new database), the ``records`` after
-    it, and ``notes``, a line each for the operator."""
+    """What was found: ``state`` of the snapshot (None for a new database), the ``sequence`` of
+    the last record that is in it, the ``records`` after it, and ``notes``, a line each for the
+    operator."""
 
     state: State | None
+    sequence: int
     records: Iterator[Record]
     notes: list[str]
 
@@ -61,8 +72,11 @@ class Store(Protocol):
     def save_fd(self) -> int | None:
         """A descriptor that becomes readable when the running save has ended; None without one."""
 
-    def open(self) -> Opened:
+    def take(self) -> Opened:
         """Take hold of the database and read it. Raises CorruptFile, FileInUse, StorageError."""
+
+    def begin(self) -> list[str]:
+        """Make what was taken ready to be written, and return more notes. Raises StorageError."""
 
     def reserve(self, size: int) -> None:
         """Make room for a record with a body of ``size`` bytes. Raises StorageFull."""
@@ -116,6 +130,9 @@ class FileStore:
         self._fsync = fsync
         self._journal = Journal(self._filename, fsync, self._disk)
         self._holder: Holder | None = None
+        self._found: Contents | None = None
+        self._watch = Watch(self._disk, self._filename)
+        self._quiet_since: int | None = None
         self._running: tuple[Saving, _Save] | None = None
         self.snapshot_size = 0
 
@@ -132,23 +149,50 @@ class FileStore:
         return None if self._running is None else self._running[0].fd
 
     def open(self) -> Opened:
-        self._holder = Holder(self._filename)
+        """`take` and `begin`."""
+        opened = self.take()
+        opened.notes.extend(self.begin())
+        return opened
+
+    def take(self) -> Opened:
         self._journal = Journal(self._filename, self._fsync, self._disk)
         try:
-            contents = read_contents(self._disk, self._filename)
-            notes = self._put_in_order(contents)
-            self._begin(contents)
+            self._disk.work_in(os.path.dirname(self._filename))
+            self._holder = Holder(self._disk, self._filename)
+            self._watch.begin()
+            contents = self._found = read_contents(self._disk, self._filename)
         except OSError as error:
             self._release()
             raise StorageError(f"{self._filename} cannot be opened: {error}") from error
         except BaseException:
             self._release()
             raise
-        return Opened(contents.state, contents.records(), notes)
+        snapshot = contents.snapshot
+        start = 0 if snapshot is None else snapshot.sequence
+        return Opened(contents.state, start, contents.records(), [])
 
-    def _begin(self, contents: Contents) -> None:
+    def begin(self) -> list[str]:
+        assert self._found is not None, "`take` comes first"
+        assert self._holder is not None
+        contents, self._found = self._found, None
+        try:
+            self._holder.look()
+            self._watch.look_at_snapshot()
+            notes = self._put_in_order(contents)
+            self._begin(self._holder, contents)
+        except OSError as error:
+            self._release()
+            raise StorageError(f"{self._filename} cannot be opened: {error}") from error
+        except BaseException:
+            self._release()
+            raise
+        return notes
+
+    def _begin(self, holder: Holder, contents: Contents) -> None:
         if contents.parts:
-            self._journal.resume(contents.parts[-1], contents.journal_size)
+            part = contents.parts[-1]
+            fd = holder.take_part(part.filename)
+            self._journal.resume(part, fd, contents.journal_size)
         else:
             self._journal.create(contents.sequence + 1, contents.chain)
         snapshot = contents.snapshot
@@ -165,6 +209,12 @@ class FileStore:
             notes.append(
                 f"{torn.filename} ended in an unfinished write: {len(torn.torn)} bytes from offset "
                 f"{torn.end} on were cut and are kept in {aside}"
+            )
+        snapshot = contents.snapshot
+        if snapshot is not None and snapshot.plain:
+            notes.append(
+                f"{self._filename} is the pickle of another program; it is kept as "
+                f"{keep_original(self._disk, self._filename)}, and what it holds is served"
             )
         if contents.sequence and not contents.parts:
             notes.append(f"there is no journal beside {self._filename}: it is as it was saved")
@@ -186,9 +236,69 @@ class FileStore:
 
     def flush(self) -> None:
         self._journal.flush()
+        # One call for all names, and none for the journal: once the time of a file was asked for,
+        # the next write has to note a new one, which costs a third of a durable write.
+        if self._disk.names_changed() != self._quiet_since:
+            self._look_around()
 
     def tick(self) -> float | None:
+        self._look_around()
         return self._journal.tick()
+
+    # --- what lies there -------------------------------------------------------------------
+
+    def _look_around(self) -> None:
+        """Raises SyncFailed when a file of the database is not the one of this process."""
+        changed = self._disk.names_changed()
+        self._watch.look_at_folder()
+        self._look(self._journal.look)
+        self._look(self._watch.look_at_snapshot)
+        if self._holder is not None:
+            self._look(self._holder.look)
+        self._quiet_since = changed if time.time_ns() - changed > SETTLED else None
+
+    def _look(self, look: Callable[[], None]) -> None:
+        try:
+            look()
+        except FilesReplaced as error:
+            self._journal.refuse(str(error))
+            raise
+        except OSError as error:
+            text = f"the files of {self._filename} cannot be looked at: {error.strerror}"
+            self._journal.refuse(text)
+            raise SyncFailed(text) from error
+
+    def rescue(self, error: FilesReplaced, state: Callable[[], State]) -> FilesReplaced:
+        """Keep the state in a file of its own unless all of it is in the files that are there;
+        return the error, which says so, as everything does that is tried from here on."""
+        try:
+            self._journal.look()
+            self._watch.look_at_snapshot()
+            text = f"{error}; all that was acknowledged is in the other files of the database"
+        except (FilesReplaced, OSError):
+            text = f"{error}; {self._keep(state)}"
+        self._journal.refuse(text)
+        return FilesReplaced(text)
+
+    def _keep(self, state: Callable[[], State]) -> str:
+        """Write a snapshot that takes nothing's place, and say how to use it."""
+        filename, journal = self._filename, self._journal
+        path = free_name(self._disk, f"{filename}.rescued")
+        try:
+            fd = self._disk.create(path, exclusive=True)
+            try:
+                write_snapshot(self._disk, fd, state(), journal.sequence, journal.chain)
+            finally:
+                self._disk.close(fd)
+            self._disk.sync_folder(os.path.dirname(path))
+        except Exception as error:  # pickling raises whatever a value of a user's own type does
+            return f"what it held could not be kept in {path}: {error}"
+        return (
+            f"what it held is kept in {path}: to go on with that, put it in the place of "
+            f"{filename}, with no {filename}.journal-* beside it"
+        )
+
+    # --- saves -----------------------------------------------------------------------------
 
     def save(self, state: Callable[[], State]) -> None:
         self._end_save()
@@ -230,6 +340,7 @@ class FileStore:
         """Go on in a new part, and create the file: one that no child before has open."""
         aside = snapshots.aside_name(self._filename)
         journal = self._journal
+        self._look_around()
         try:
             journal.rotate()
             remove(self._disk, aside)
@@ -243,13 +354,17 @@ class FileStore:
     def _end_snapshot(self, save: _Save, reason: str | None) -> str | None:
         """Put a snapshot that was written in its place, or drop it for ``reason``."""
         disk, aside = self._disk, snapshots.aside_name(self._filename)
+        known = self._watch.known(save.fd)
         size = disk.size(save.fd)
         disk.close(save.fd)
+        if reason is None:
+            self._look_around()
         try:
             if reason is not None:
                 remove(disk, aside)
                 return reason
             disk.rename(aside, self._filename)
+            self._watch.saved(known)
             disk.sync_folder(os.path.dirname(self._filename))
         except OSError as error:
             return reason or str(error)
@@ -280,6 +395,7 @@ class FileStore:
         if self._holder is not None:
             self._holder.release()
             self._holder = None
+        self._disk.leave()
 
 
 class MemoryStore:
@@ -302,10 +418,18 @@ class MemoryStore:
         return 0 if self._saved is None else len(self._saved)
 
     def open(self) -> Opened:
+        """`take` and `begin`."""
+        return self.take()
+
+    def take(self) -> Opened:
         self._buffer.clear()
         self.journal_size = sum(map(len, self._flushed))
         state = None if self._saved is None else load_state(BytesIO(self._saved))
-        return Opened(state, iter(list(enumerate(self._flushed, self._start + 1))), [])
+        records = iter(list(enumerate(self._flushed, self._start + 1)))
+        return Opened(state, self._start, records, [])
+
+    def begin(self) -> list[str]:
+        return []
 
     def reserve(self, size: int) -> None:
         pass
@@ -358,8 +482,11 @@ class ReadOnlyStore:
     sequence = journal_size = snapshot_size = 0
     save_fd: int | None = None
 
-    def open(self) -> Opened:
-        return Opened(None, iter(()), [])
+    def take(self) -> Opened:
+        return Opened(None, 0, iter(()), [])
+
+    def begin(self) -> list[str]:
+        return []
 
     def reserve(self, size: int) -> None:
         raise ReadOnlyError("this server only reads: write to the one that keeps the database")
