@@ -12,6 +12,7 @@ tests:
   full        fill the disk of a server and free it again
   syncs       have the first, second, third... sync of a server fail
   equal       compare a live database with its files after every step
+  soak        use all of it for a long time, and look for what grows
 
 `python -m torture NAME --help` tells the options of a test; `--short` runs it in its short form.
 A test ends with one line of figures and exits with 0 when the database kept its promises, with 1
@@ -29,7 +30,7 @@ from pyzdb.cli import Arguments, parser_of
 
 TESTS = (
     *("kills", "relay", "locks", "histories"),
-    *("failpoints", "power", "cuts", "flips", "full", "syncs", "equal"),
+    *("failpoints", "power", "cuts", "flips", "full", "syncs", "equal", "soak"),
 )
 
 

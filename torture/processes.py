@@ -72,6 +72,18 @@ class Server:
         if self._process is not None:
             self.kill()
 
+    @property
+    def asked_uri(self) -> str:
+        """The address that answers when the server is ready."""
+        return self.write_uri
+
+    @property
+    def pid(self) -> int:
+        """The id of the process that runs."""
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
+
     def start(self) -> None:
         """Start the process and return at once."""
         arguments = (self.program, str(self.log), self._arguments)
@@ -87,7 +99,7 @@ class Server:
         with zmq.Context() as context, context.socket(zmq.REQ) as probe:
             probe.linger = 0
             probe.reconnect_ivl = LOOK
-            probe.connect(self.write_uri)
+            probe.connect(self.asked_uri)
             probe.send(PROBE)
             while not probe.poll(LOOK):
                 self.check()
@@ -133,6 +145,20 @@ class Server:
     def _last_words(self) -> str:
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return text[-LOG_SHOWN:].strip() or "it said nothing"
+
+
+class ReadOnlyServer(Server):
+    """A read-only server, ``name`` (str), of the database that another one writes."""
+
+    def __init__(self, writer: Server, name: str) -> None:
+        super().__init__(writer.filename.parent, "-ro")
+        self.log = writer.log.with_name(f"{name}.log")
+        self.read_uri = writer.read_uri
+        self._arguments = ("-ro", *writer._arguments[-6:])
+
+    @property
+    def asked_uri(self) -> str:
+        return self.read_uri
 
 
 def _serve(program: Callable[[Sequence[str]], int], log: str, arguments: Sequence[str]) -> None:
