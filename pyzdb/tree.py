@@ -54,6 +54,9 @@ _TAKES_SLICE = frozenset({"__setitem__", "__delitem__"})
 
 _SUBSCRIPTABLE = frozenset({dict, list, tuple, str, bytes})
 
+_NO_KEY = "unhashable type: 'slice'"
+"""A slice is not a key of a dict, though Python 3.12 and newer can hash it."""
+
 _RAISED: tuple[tuple[type[Exception], type[QueryError]], ...] = (
     (KeyError, PathKeyError),
     (IndexError, PathIndexError),
@@ -66,7 +69,9 @@ def query_error(error: Exception, path: Path) -> PyzdbError:
     """The error of the package for what Python raised at a path."""
     if isinstance(error, PyzdbError):
         return error
-    if isinstance(error, KeyError) and error.args and not isinstance(error.args[0], str):
+    if isinstance(error, KeyError) and error.args and type(error.args[0]) is slice:
+        error, text = TypeError(), _NO_KEY  # newer Pythons can hash a slice, and look for it
+    elif isinstance(error, KeyError) and error.args and not isinstance(error.args[0], str):
         text = key_text(error.args[0])
     else:
         text = str(error) or type(error).__name__
@@ -107,6 +112,9 @@ class Tree:
         Raises a QueryError when the path or the function is not there.
         """
         value = self.find(command.index)
+        args = command.args
+        if args and type(args[0]) is slice and type(value) is dict:
+            raise PathTypeError(f"{path_text(command.index)}: {_NO_KEY}", command.index)
         if command.func is None:
             return value, None
         known = TABLE.get(type(value), {}).get(command.func)

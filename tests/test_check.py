@@ -140,4 +140,4 @@ def test_the_command_is_one_of_pyzdb(path: str) -> None:
     done = subprocess.run([*command, path], capture_output=True, text=True, check=True)
     assert done.stdout.endswith(f"{path} is whole, up to record 4\n")
     told = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
-    assert "pyzdb check [-h] [--repair] db_filename" in told.stdout
+    assert "pyzdb check [-h] [--version] [--repair] db_filename" in told.stdout

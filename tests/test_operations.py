@@ -198,6 +198,8 @@ BUILT_IN: dict[str, Callable[..., Any]] = {
 
 
 def in_python(root: dict[str, Any], func: str, args: Any, named: Any) -> Any:
+    if type(root["v"]) is dict and args and type(args[0]) is slice:
+        raise TypeError("a slice is not a key, in older Pythons")
     if func in PYTHON:
         return PYTHON[func](root, *args, **named)
     if func in BUILT_IN:

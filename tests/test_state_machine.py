@@ -126,6 +126,8 @@ def in_python(root: dict[str, Any], command: Command) -> None:
     for key in command.index:
         parent, target = target, target[key]
     func, args = str(command.func), command.args
+    if type(target) is dict and args and type(args[0]) is slice:
+        raise TypeError("a slice is not a key, in older Pythons")
     if func in PYTHON:
         result = PYTHON[func](target, *args)
         if func.startswith("__i") and type(target) not in (dict, list):
