@@ -191,9 +191,12 @@ class Database:
                 self._answers.restore(state["answers"])
             if state.get("lock") is not None:
                 self.lock.take(Held(*state["lock"]), self._monotonic())
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except Exception as error:  # a state that this version did not make may raise anything
             why = f"{type(error).__name__}: {error}"
-            raise CorruptFile(f"the snapshot is none of this version of pyzdb ({why})") from error
+            raise CorruptFile(
+                f"the snapshot is none of this version of pyzdb, but perhaps of an older one that "
+                f"can still serve it ({why})"
+            ) from error
 
     def state(self) -> State:
         """All that a snapshot holds, as builtins; the containers are those of the tree."""

@@ -22,6 +22,7 @@
     │   ├── SyncFailed                   a write or sync failed; the server ends
     │   │   └── FilesReplaced            others removed or replaced a file; the server ends
     │   ├── CorruptFile                  damage, with the file and the offset
+    │   ├── NewerFormat                  a file of a newer version of pyzdb
     │   ├── FileInUse                    another server holds the file
     │   └── SnapshotFailed               a save failed; the file before it is whole
     ├── AddressError                     an address cannot be used
@@ -50,6 +51,7 @@ __all__ = [
     "LockError",
     "LockTimeout",
     "MessageError",
+    "NewerFormat",
     "OperationError",
     "OperationNotAllowed",
     "OutcomeUnknown",
@@ -211,6 +213,10 @@ class CorruptFile(StorageError):
         super().__init__(message)
         self.filename = filename
         self.offset = offset
+
+
+class NewerFormat(StorageError):
+    """A file was written by a newer version of pyzdb than this one: it is left as it is."""
 
 
 class FileInUse(StorageError):

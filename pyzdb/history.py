@@ -168,5 +168,6 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         for step, changes in state["steps"]:
             what, where, when, who = step
             self._append(Step(what, where, when, who, changes))
-        self.limit = state["limit"]
-        self.index = state["index"]
+        self.limit, self.index = state["limit"], state["index"]
+        if self.limit < 0 or not -1 - len(self.root) <= self.index < 0:
+            raise ValueError(f"a history of {len(self.root)} steps is not at {self.index}")

@@ -11,6 +11,7 @@ import pytest
 
 from pyzdb.cli import FAILED, OK
 from pyzdb.cli.check import main
+from pyzdb.errors import NewerFormat
 from pyzdb.storage.parts import part_name
 from pyzdb.storage.store import FileStore
 
@@ -133,6 +134,113 @@ def test_what_is_not_there_is_told_and_not_made(
     assert main([str(tmp_path / "none.pkl")]) == FAILED
     assert capsys.readouterr().err == f"pyzdb: there is no database {tmp_path}/none.pkl\n"
     assert os.listdir(tmp_path) == []
+
+
+READING_ONLY = """
+import os, sys
+from pyzdb.cli.check import main
+
+def refuse(event, arguments):
+    changes = event in ("os.rename", "os.remove", "os.truncate", "os.mkdir", "os.link")
+    if changes or event == "open" and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
+        raise PermissionError(13, "Permission denied", arguments[0])
+
+sys.addaudithook(refuse)
+sys.exit(main(sys.argv[1:]))
+"""
+"""A program that may write nothing, whoever runs it."""
+
+
+@pytest.mark.parametrize("lock_file", [True, False])
+def test_a_database_is_checked_without_permission_to_write(path: str, lock_file: bool) -> None:
+    if not lock_file:  # as in a copy of a backup
+        os.unlink(f"{path}.lock")
+    before = sorted(os.listdir(os.path.dirname(path)))
+    command = [sys.executable, "-B", "-c", READING_ONLY, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (OK, "")
+    assert done.stdout.endswith("is whole, up to record 4\n")
+    assert sorted(os.listdir(os.path.dirname(path))) == before
+
+
+def test_a_check_changes_no_file(path: str) -> None:
+    paths = [Path(path), Path(f"{path}.lock"), Path(part_name(path, 3))]
+    before = [(each.read_bytes(), each.stat().st_mtime_ns) for each in paths]
+    assert main([path]) == OK
+    assert main(["--repair", path]) == OK
+    assert [(each.read_bytes(), each.stat().st_mtime_ns) for each in paths] == before
+
+
+@pytest.mark.parametrize("options", [[], ["--repair"]])
+def test_a_file_that_is_not_a_database_gets_no_lock_file(
+    tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "x.json").write_text('{"x": 1}')
+    assert main([*options, str(tmp_path / "x.json")]) == FAILED
+    assert os.listdir(tmp_path) == ["x.json"]
+
+
+def test_a_database_whose_lock_file_was_removed_is_found_in_use(
+    path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FileStore(path)
+    store.open()
+    os.unlink(f"{path}.lock")
+    assert main([path]) == FAILED
+    store.close()
+    assert "is in use by another process" in capsys.readouterr().err
+
+
+def test_a_check_loads_no_zeromq(path: str) -> None:
+    source = "import sys; from pyzdb.cli.main import main; main(sys.argv[1:]); print(*sys.modules)"
+    command = [sys.executable, "-c", source, "check", path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "pyzdb.cli.check" in loaded
+    assert [name for name in loaded if name.partition(".")[0] == "zmq"] == []
+
+
+@pytest.mark.parametrize("options", [[], ["--repair"]])
+@pytest.mark.parametrize("of", ["the snapshot", "the journal"])
+def test_what_a_newer_version_wrote_is_said_to_be_that_and_left_alone(
+    path: str, of: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    newer = path if of == "the snapshot" else part_name(path, 3)
+    content = Path(newer).read_bytes()
+    magic = content[: content.index(b"\n") + 1]
+    later = magic.replace(b"1", b"2") + b"a header of another kind" + content
+    Path(newer).write_bytes(later)
+    before = sorted(os.listdir(os.path.dirname(path)))
+    assert main([*options, path]) == FAILED
+    assert f"{newer} was written by a newer version of pyzdb" in capsys.readouterr().err
+    with pytest.raises(NewerFormat, match="newer version"):
+        FileStore(path).open()
+    assert Path(newer).read_bytes() == later
+    assert sorted(os.listdir(os.path.dirname(path))) == before
+
+
+@pytest.mark.parametrize("of", ["the snapshot", "the journal"])
+def test_one_wrong_bit_makes_nothing_newer(
+    path: str, of: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = path if of == "the snapshot" else part_name(path, 3)
+    content = bytearray(Path(damaged).read_bytes())
+    content[content.index(b"\n") - 1] ^= 2
+    Path(damaged).write_bytes(content)
+    assert main([path]) == FAILED
+    assert f"{damaged} is damaged at offset 0" in capsys.readouterr().out
+
+
+def test_a_database_in_a_folder_whose_name_is_not_utf_8_is_checked(tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/f\xfcr")
+    os.mkdir(folder)
+    store = FileStore(f"{folder}/db.pkl")
+    store.open()
+    store.close()
+    command = [sys.executable, "-m", "pyzdb", "check", f"{folder}/db.pkl"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (OK, "")
+    assert "f\\udcfcr/db.pkl is whole" in done.stdout
 
 
 def test_the_command_is_one_of_pyzdb(path: str) -> None:

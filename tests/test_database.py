@@ -560,6 +560,10 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
     for state in (
         {},
         {"tree": {}, "history": {"steps": [(("set",), [])]}},
+        {"tree": {}, "history": {"steps": [(("set", (), 0.0, ""), [((), (), ())])]}},
+        {"tree": {}, "history": {"steps": [], "limit": 1, "index": -2}},
+        {"tree": {}, "history": {"steps": [], "limit": -1, "index": -1}},
+        {"tree": {}, "answers": {"known": {}}},
         {"tree": {}, "lock": 1},
     ):
         with pytest.raises(CorruptFile, match="none of this version"):

@@ -10,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from pyzdb.errors import StorageError
-from pyzdb.storage.disk import ZERO_FILL, Disk, damage, database_path, free_name, remove
+from pyzdb.storage.disk import (
+    ZERO_FILL,
+    Disk,
+    damage,
+    database_path,
+    free_name,
+    refuse_mount,
+    remove,
+)
 
 
 @pytest.fixture
@@ -129,3 +137,67 @@ def test_damage_names_the_file_and_the_offset() -> None:
     error = damage("db.pkl", 41, "its checksum is wrong")
     assert str(error) == "db.pkl is damaged at offset 41: its checksum is wrong"
     assert (error.filename, error.offset) == ("db.pkl", 41)
+
+
+MOUNTED = r"""
+22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/root rw
+36 22 254:0 /home/volume/db.pkl /app/my\040data/db.pkl rw,relatime shared:1 - ext4 /dev/root rw
+37 22 0:40 / /app/folder rw,relatime shared:2 - tmpfs tmpfs rw
+"""
+
+
+def test_a_file_that_is_mounted_by_itself_is_no_database(tmp_path: Path) -> None:
+    table = tmp_path / "mountinfo"
+    table.write_text(MOUNTED.lstrip())
+    with pytest.raises(StorageError, match="mount the whole folder /app/my data"):
+        refuse_mount("/app/my data/db.pkl", str(table))
+    refuse_mount("/app/folder/db.pkl", str(table))
+    refuse_mount("/app/my data/other.pkl", str(table))
+    refuse_mount(str(tmp_path / "db.pkl"))
+
+
+def test_what_cannot_be_locked_is_not_taken_for_locked(path: str) -> None:
+    disk = Disk()
+    fd = disk.create(path)
+    held = disk.hold(path)  # the system locks only what is open
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        disk.lock(held)
+    other = disk.open(path)
+    assert disk.lock(fd)
+    assert not disk.lock(other)
+    for each in (fd, held, other):
+        disk.close(each)
+
+
+def test_a_folder_is_worked_in_wherever_it_is_moved(tmp_path: Path) -> None:
+    old, new = str(tmp_path / "old"), str(tmp_path / "new")
+    os.mkdir(old)
+    disk = Disk()
+    disk.work_in(old)
+    assert disk.moved_to() is None
+    os.rename(old, new)
+    assert disk.moved_to() == new
+    os.mkdir(old)
+    assert disk.moved_to() == new
+    fd = disk.create(f"{old}/a")
+    assert (
+        disk.path_of(fd) == disk.real_path(f"{old}/a") == disk.real_path(f"{new}/a") == f"{old}/a"
+    )
+    disk.close(fd)
+    disk.make_folder(f"{old}/b")
+    disk.rename(f"{old}/a", f"{old}/b/c")
+    disk.link(f"{old}/b/c", f"{old}/d")
+    held = disk.hold(f"{old}/d")
+    disk.link_held(held, f"{old}/e")
+    disk.close(held)
+    disk.unlink(f"{old}/d")
+    disk.sync_folder(old)
+    assert disk.names(old) == sorted(os.listdir(new)) == ["b", "e"]
+    assert disk.names(f"{old}/b") == ["c"]
+    assert (disk.content(f"{old}/e"), disk.exists(f"{old}/e")) == (b"", True)
+    identity = disk.identity(f"{old}/e")
+    assert identity is not None
+    assert disk.identity(f"{old}/b/c") == identity
+    assert os.listdir(old) == []
+    disk.leave()
+    assert not disk.exists(f"{old}/e")

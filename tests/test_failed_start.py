@@ -116,3 +116,14 @@ def test_an_original_that_was_kept_is_never_written_over(
     start_server()
     assert (tmp_path / "db.pkl.original").read_bytes() == b"another one"
     assert (tmp_path / "db.pkl.original-2").read_bytes() == original
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_served(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/f\xfcr"))
+    folder.mkdir()
+    with Server(folder) as server:
+        assert "f\\udcfcr/db.pkl" in server.line
+        connect(server.write_uri)["x"] = 1
+        assert server.stop() == 0

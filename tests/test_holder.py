@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 import stat
 from pathlib import Path
 
@@ -53,3 +55,29 @@ def test_a_lock_that_cannot_be_opened_is_an_error_with_its_reason(path: str) -> 
     os.mkdir(f"{path}.lock")
     with pytest.raises(StorageError, match=r"db\.pkl\.lock cannot be opened: Is a directory"):
         Holder(Disk(), path)
+
+
+class Lockless(Disk):
+    """A file system that knows no locks."""
+
+    def lock(self, fd: int) -> bool:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+
+def test_a_file_system_without_locks_is_not_a_database_in_use(path: str) -> None:
+    with pytest.raises(
+        StorageError, match="cannot be locked: No locks available; the file sys"
+    ) as e:
+        Holder(Lockless(), path)
+    assert not isinstance(e.value, FileInUse)
+
+
+def test_a_host_name_that_is_not_utf_8_is_written_as_it_is(
+    path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "gethostname", lambda: os.fsdecode(b"j\xfcrg"))
+    holder = Holder(Disk(), path)
+    assert Path(f"{path}.lock").read_bytes() == b"pid %d on j\xfcrg\n" % os.getpid()
+    with pytest.raises(FileInUse, match="on j\ufffdrg"):
+        Holder(Disk(), path)
+    holder.release()

@@ -8,6 +8,7 @@ server gave up because its disk did.
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
@@ -55,6 +56,9 @@ def run(work: Callable[[], int]) -> int:
     What the package and the system say went wrong is one line on standard error. A reader of the
     output that left (`| head`) and a Ctrl-C end the command without a word.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # The name of a file need not be in the encoding of the output; errors are written so.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return work()
     except BrokenPipeError:

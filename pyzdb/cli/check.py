@@ -4,17 +4,20 @@ The exit status is 0 when the database is whole and 1 when it is not. An unfinis
 of the journal is no damage: nobody was told of it, and the next start of the server cuts it off.
 
 --repair keeps what is good from the start up to the first damage, and puts the rest aside in files
-that end in .broken beside the database; nothing is thrown away. No server may be running.
+that end in .broken beside the database; nothing is thrown away. No server may be running. Without
+--repair nothing is written, and no permission to write is needed.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
-from pyzdb.server.service import FILES_FOLDER
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
+from pyzdb.storage.files import FILES_FOLDER
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.parts import Part, part_names
 from pyzdb.storage.repair import hopeless, repair
@@ -36,21 +39,28 @@ def _check(filename: str, wanted: bool) -> int:
     path = database_path(filename)
     if not disk.exists(path) and not part_names(disk, path):
         return fail(f"there is no database {path}")
-    holder = Holder(disk, path)
-    try:
+    with _held(disk, path, writing=False):
         contents = examine(disk, path)
         _describe(path, contents)
-        if wanted and (contents.damages or contents.torn_part):
+    if wanted and (contents.damages or contents.torn_part) and not hopeless(path, contents):
+        with _held(disk, path, writing=True):
             for line in repair(disk, path):
                 print(line)
             contents = examine(disk, path)
-    finally:
-        holder.release()
     if contents.damages:
         way_out = hopeless(path, contents) or "--repair keeps what comes before the damage"
         return fail(f"{path} is damaged: {way_out}")
     print(f"{path} is whole, up to record {contents.sequence}")
     return OK
+
+
+@contextmanager
+def _held(disk: Disk, path: str, writing: bool) -> Iterator[None]:
+    holder = Holder(disk, path, writing)
+    try:
+        yield
+    finally:
+        holder.release()
 
 
 def _describe(path: str, contents: Contents) -> None:

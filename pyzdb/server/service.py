@@ -31,8 +31,8 @@ from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.follower import Follower
 from pyzdb.server.responder import Responder
 from pyzdb.sockets import Context, Socket, connect
-from pyzdb.storage.disk import Disk, database_path
-from pyzdb.storage.files import Files
+from pyzdb.storage.disk import Disk, database_path, refuse_mount
+from pyzdb.storage.files import FILES_FOLDER, Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.store import FileStore, ReadOnlyStore
 
@@ -42,9 +42,6 @@ INSIDE = "inproc://pyzdb-requests"
 POOL = 16
 """REP sockets of a read-write server: the writes that one sync can acknowledge together. More
 cost every round a look at each."""
-
-FILES_FOLDER = "bigfiles"
-"""Where large files lie, beside the database."""
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +135,7 @@ def _own(options: Options, stop_fd: int) -> None:
 
 
 def _follow(options: Options, stop_fd: int) -> None:
+    refuse_mount(database_path(options.filename))
     database = Database(ReadOnlyStore())
     follower = Follower(database, options.filename)
     try:

@@ -80,25 +80,35 @@ def examine(disk: Disk, filename: str) -> Contents:
             if contents.beyond:
                 contents.beyond.append(path)
             else:
-                _add(contents, part)
+                _add(contents, part, filename)
         except CorruptFile as error:
             contents.damages.append(error)
             contents.beyond.append(path)
     if contents.stale and not contents.parts and not contents.beyond:
-        why = f"the part with record {start + 1} is missing"
+        why = f"the part with record {start + 1} is missing; {_apart(filename)}"
         contents.damages.append(damage(contents.stale[0], 0, why))
     return contents
 
 
-def _add(contents: Contents, part: Part) -> None:
+def _apart(filename: str) -> str:
+    """What to do with a snapshot and a journal that do not belong together."""
+    return (
+        f"if another {filename} was put beside its journal, such as an older copy: to go on with "
+        f"what that holds and nothing else, put every {filename}.journal-* aside"
+    )
+
+
+def _add(contents: Contents, part: Part, filename: str) -> None:
     before = contents.torn_part
     if before is not None:
         raise damage(before.filename, before.end, "its last record is not whole")
     if part.first != contents.sequence + 1:
         missing = f"{contents.sequence + 1} to {part.first - 1}"
-        raise damage(part.filename, 0, f"records {missing} before it are missing")
+        why = f"records {missing} before it are missing"
+        raise damage(part.filename, 0, why if contents.parts else f"{why}; {_apart(filename)}")
     if part.previous != contents.chain:
-        raise damage(part.filename, 0, "it belongs to another journal")
+        why = "it belongs to another journal"
+        raise damage(part.filename, 0, why if contents.parts else f"{why}; {_apart(filename)}")
     contents.parts.append(part)
     contents.sequence, contents.chain = part.sequence, part.chain
 

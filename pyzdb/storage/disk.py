@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from contextlib import closing, suppress
 from typing import BinaryIO
 
 import portalocker
 
-from pyzdb.errors import CorruptFile, FilesReplaced, StorageError
+from pyzdb.errors import CorruptFile, FilesReplaced, NewerFormat, StorageError
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
@@ -31,6 +32,13 @@ a large record twice would cost more than the metadata."""
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a file cannot grow: the disk, the quota, the limit of a file."""
+
+MOUNTS = "/proc/self/mountinfo"
+MOUNT_POINT = 4
+"""Where the system tells what is mounted, a line each, and the place of the path in a line, as in
+proc(5): spaces and their like are written there as a backslash and three octal digits."""
+
+_ESCAPED = re.compile(rb"\\([0-7]{3})")
 
 TAKEN = frozenset({errno.EAGAIN, errno.EACCES})
 """What the system says when another process has locked a file."""
@@ -60,6 +68,25 @@ def database_path(filename: str | os.PathLike[str]) -> str:
     if os.path.isdir(path):
         raise StorageError(f"{path} cannot be a database: it is a folder")
     return path
+
+
+def refuse_mount(path: str, mounts: str = MOUNTS) -> None:
+    """Raises StorageError for a database file that is a mount point of its own, given by its real
+    path.
+
+    A save could not take its place, and the journal beside it would lie elsewhere.
+    """
+    with open(mounts, "rb") as table:
+        points = [line.split(b" ")[MOUNT_POINT] for line in table]
+    if os.fsencode(path) in map(_unescaped, points):
+        raise StorageError(
+            f"{path} is mounted as a single file, so it cannot be replaced by a save, and its "
+            f"journal is not kept where it is: mount the whole folder {os.path.dirname(path)}"
+        )
+
+
+def _unescaped(field: bytes) -> bytes:
+    return _ESCAPED.sub(lambda match: bytes([int(match[1], 8)]), field)
 
 
 class Disk:
@@ -327,3 +354,11 @@ def replaced(path: str, now: Identity | None) -> FilesReplaced:
     """The error for a file that is not the one that it was; ``now`` is what is there."""
     how = "removed" if now is None else "replaced"
     return FilesReplaced(f"{path} was {how} under the server, which writes nothing any more")
+
+
+def newer(filename: str) -> NewerFormat:
+    """The error for a file in a format that this version does not know yet."""
+    return NewerFormat(
+        f"{filename} was written by a newer version of pyzdb: serve it with that version, or put "
+        "an older copy of the database in its place"
+    )

@@ -27,6 +27,9 @@ from pyzdb.errors import FileRefused, StorageError, StorageFull, key_text
 from pyzdb.storage.disk import NO_ROOM, Disk, Identity, identity_of, remove
 from pyzdb.values import Custom, File
 
+FILES_FOLDER = "bigfiles"
+"""Where they lie, beside the database."""
+
 PREFIX_BYTES = 8
 """Random bytes before a name: no two files ever get the same ones."""
 

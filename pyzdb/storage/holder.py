@@ -31,27 +31,40 @@ NAME_SIZE = 1024
 
 class Holder:
     """Holds a database from the start to `release`. Raises FileInUse when another one does, and
-    StorageError when its files cannot be locked."""
+    StorageError when its files cannot be locked.
 
-    def __init__(self, disk: Disk, filename: str) -> None:
+    With ``writing`` False nothing is made or changed, and no permission to write is needed.
+    """
+
+    def __init__(self, disk: Disk, filename: str, writing: bool = True) -> None:
         self._disk = disk
         self._filename = filename
         self._path = f"{filename}.lock"
+        self._writing = writing
+        self._fd = -1
         self._part: tuple[str, int] | None = None
         self._patient_until = time.monotonic() + PATIENCE
         try:
-            self._fd = disk.open_lock(self._path)
-        except OSError as error:
-            raise StorageError(f"{self._path} cannot be opened: {error.strerror}") from error
-        try:
-            self._lock(self._path, self._fd)
-            self._identity = identity_of(disk.status(self._fd))[:2]
-            self._part = self._newest_part()
+            self._take()
         except BaseException:
             self.release()
             raise
-        # The name of a machine need not be UTF-8.
-        disk.sign(self._fd, os.fsencode(f"pid {os.getpid()} on {socket.gethostname()}\n"))
+
+    def _take(self) -> None:
+        disk = self._disk
+        try:
+            self._fd = disk.open_lock(self._path) if self._writing else disk.open(self._path)
+        except FileNotFoundError:
+            pass  # nobody has written here since a copy of the files was put there
+        except OSError as error:
+            raise StorageError(f"{self._path} cannot be opened: {error.strerror}") from error
+        if self._fd >= 0:
+            self._lock(self._path, self._fd)
+            self._identity = identity_of(disk.status(self._fd))[:2]
+        self._part = self._newest_part()
+        if self._writing:
+            # The name of a machine need not be UTF-8.
+            disk.sign(self._fd, os.fsencode(f"pid {os.getpid()} on {socket.gethostname()}\n"))
 
     def _newest_part(self) -> tuple[str, int] | None:
         """Lock the part of the journal that a server writes, which may go on in a new one."""
@@ -61,7 +74,7 @@ class Holder:
                 return None
             _, path = parts[-1]
             try:
-                fd = self._disk.open(path, write=True)
+                fd = self._disk.open(path, self._writing)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -89,8 +102,8 @@ class Holder:
 
     def _other(self) -> str:
         """Who holds the database, as far as the lock file says it."""
-        said = self._disk.read(self._fd, NAME_SIZE, 0).decode(errors="replace").strip()
-        return said or "another process"
+        said = b"" if self._fd < 0 else self._disk.read(self._fd, NAME_SIZE, 0)
+        return said.decode(errors="replace").strip() or "another process"
 
     def take_part(self, path: str) -> int:
         """Hand over the descriptor of the newest part, which is locked and open for writing."""

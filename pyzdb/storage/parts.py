@@ -56,9 +56,11 @@ from itertools import pairwise
 from typing import NamedTuple
 from zlib import crc32
 
-from pyzdb.storage.disk import Disk, damage
+from pyzdb.storage.disk import Disk, damage, newer
 
-MAGIC = b"pyzdbJ1\n"
+VERSION = 1
+MAGIC = b"pyzdbJ%d\n" % VERSION
+_VERSION = re.compile(rb"pyzdbJ(\d+)\n")
 MARK = b"\xff\xfePR"
 
 _PART = struct.Struct("<8sQQII")
@@ -149,15 +151,26 @@ def encode(body: bytes, sequence: int, synced: int, previous: int, seed: int) ->
 
 
 def read_header(data: bytes, filename: str) -> Part:
-    """Begin to read a part. Raises CorruptFile when its header does not check."""
+    """Begin to read a part. Raises CorruptFile when its header does not check, NewerFormat."""
     if len(data) < HEADER_SIZE:
         raise damage(filename, 0, "it has no whole header")
     magic, _, first, previous, seed = _PART.unpack_from(data)
+    if magic != MAGIC and _is_newer(data):
+        raise newer(filename)
     if magic != MAGIC or crc32(data[:_PART_CHECKED]) != seed:
         raise damage(filename, 0, "its header does not check")
     if not filename.endswith(f".journal-{first:012}"):
         raise damage(filename, 0, f"it is the part of record {first}")
     return Part(filename, data, first, previous, seed, sequence=first - 1, chain=previous)
+
+
+def _is_newer(data: bytes) -> bool:
+    """True for a part of a later version, and not one whose version alone is damaged."""
+    version = _VERSION.match(data)
+    if version is None or int(version[1]) <= VERSION:
+        return False
+    checksum = crc32(MAGIC + data[len(MAGIC) : _PART_CHECKED])
+    return data[_PART_CHECKED:HEADER_SIZE] != checksum.to_bytes(4, "little")
 
 
 def record_size(data: bytes) -> int:

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import re
 import struct
 from contextlib import closing
 from types import BuiltinFunctionType, FunctionType
@@ -31,12 +32,14 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
-from pyzdb.storage.disk import Disk, damage
+from pyzdb.storage.disk import Disk, damage, newer
 from pyzdb.values import from_wire, to_wire
 
 State = dict[str, Any]
 
-MAGIC = b"pyzdb snapshot 1\n"
+VERSION = 1
+MAGIC = b"pyzdb snapshot %d\n" % VERSION
+_VERSION = re.compile(rb"pyzdb snapshot (\d+)\n")
 PLAIN_PICKLE = b"\x80"
 """The first byte of every pickle of protocol 2 or newer."""
 
@@ -169,7 +172,8 @@ def load_state(file: BinaryIO) -> Any:
 
 
 def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
-    """Read a snapshot; None when there is none. Raises CorruptFile when it does not check."""
+    """Read a snapshot; None when there is none. Raises CorruptFile when it does not check,
+    and NewerFormat."""
     try:
         opened = disk.reader(filename)
     except FileNotFoundError:
@@ -179,10 +183,7 @@ def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
         if head is None:
             file.seek(0)
             return _read_plain(file, filename)
-        checksum, length = 0, 0
-        while data := file.read(CHUNK):
-            checksum = crc32(data, checksum)
-            length += len(data)
+        checksum, length = _checksum(file)
         file.seek(0)
         checksum = crc32(file.read(_CHECKED), checksum)
         if length != head.length or checksum != head.checksum:
@@ -194,14 +195,38 @@ def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
         return Snapshot(state, head.sequence, head.chain, HEADER_SIZE + length)
 
 
+def _checksum(file: BinaryIO) -> tuple[int, int]:
+    """The checksum and the length of what follows in a file."""
+    checksum, length = 0, 0
+    while data := file.read(CHUNK):
+        checksum = crc32(data, checksum)
+        length += len(data)
+    return checksum, length
+
+
 def read_head(file: BinaryIO, filename: str) -> Head | None:
-    """Read the header of a snapshot; None for a plain pickle, which has none."""
+    """Read the header of a snapshot; None for a plain pickle, which has none.
+
+    Raises CorruptFile and NewerFormat.
+    """
     data = file.read(HEADER_SIZE)
     if data[:1] == PLAIN_PICKLE:
         return None
+    if not data.startswith(MAGIC) and _is_newer(file, data):
+        raise newer(filename)
     if len(data) < HEADER_SIZE or not data.startswith(MAGIC):
         raise damage(filename, 0, "it is no snapshot of a database")
     return Head(*_HEADER.unpack(data)[1:])
+
+
+def _is_newer(file: BinaryIO, data: bytes) -> bool:
+    """True for a snapshot of a later version, and not one whose version alone is damaged."""
+    version = _VERSION.match(data)
+    if version is None or int(version[1]) <= VERSION:
+        return False
+    checksum, _ = _checksum(file)
+    checksum = crc32(MAGIC + data[len(MAGIC) : _CHECKED], checksum)
+    return data[_CHECKED:HEADER_SIZE] != checksum.to_bytes(4, "little")
 
 
 def _read_plain(file: BinaryIO, filename: str) -> Snapshot:

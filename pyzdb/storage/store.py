@@ -26,7 +26,7 @@ from pyzdb.errors import FilesReplaced, ReadOnlyError, SnapshotFailed, StorageEr
 from pyzdb.storage import journal as journals
 from pyzdb.storage import snapshot as snapshots
 from pyzdb.storage.contents import Contents, keep_aside, keep_original, read_contents
-from pyzdb.storage.disk import Disk, database_path, free_name, remove
+from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, remove
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.parts import part_names
@@ -156,6 +156,7 @@ class FileStore:
 
     def take(self) -> Opened:
         self._journal = Journal(self._filename, self._fsync, self._disk)
+        refuse_mount(self._filename)
         try:
             self._disk.work_in(os.path.dirname(self._filename))
             self._holder = Holder(self._disk, self._filename)
