@@ -52,7 +52,7 @@ from pyzdb.messages import (
     encode_request,
     version_of,
 )
-from pyzdb.operations import Operation
+from pyzdb.operations import REMOVING, Operation
 from pyzdb.saves import Saves
 from pyzdb.source import Interpreter
 from pyzdb.storage.files import Files, Taken, take_all
@@ -390,8 +390,8 @@ class Database:
         """The same without a look at files."""
         if found is None:
             return self._do_all(asked, commands)
-        self._reserve(len(asked.message))
         [command] = commands
+        self._reserve(len(asked.message), command.func in REMOVING)
         value, operation = found
         plain = not asked.request.tagged
         result, changes = self.tree.write(command, value, operation, plain, asked.message)
@@ -401,7 +401,8 @@ class Database:
     def _do_all(self, asked: Asked, commands: tuple[Command, ...]) -> tuple[Reply, list[Change]]:
         """Do all commands of a request or none."""
         size = len(asked.message)
-        done = Transaction(self.tree, lambda: self._reserve(size), not asked.request.tagged)
+        spare = all(command.func in REMOVING for command in commands)
+        done = Transaction(self.tree, lambda: self._reserve(size, spare), not asked.request.tagged)
         try:
             results = done.all(commands)
         except BaseException:
@@ -439,8 +440,9 @@ class Database:
                 self._files.finish(source, location)
             self._moved.clear()
 
-    def _reserve(self, size: int) -> None:
-        """Make room for the record of a message of ``size`` bytes, before anything changes.
+    def _reserve(self, size: int, spare: bool = False) -> None:
+        """Make room for the record of a message of ``size`` bytes, before anything changes; with
+        ``spare`` also where the disk is full, as it makes room itself or lets others go on.
 
         Raises ReadOnlyError and StorageFull.
         """
@@ -449,10 +451,10 @@ class Database:
         if self._ended_lock is not None:
             # The journal must know that the lock is free before anyone else writes.
             message = encode_request(Request("unlock", 2, token=self._ended_lock.token))
-            self._store.reserve(STAMP.size + len(message))
+            self._store.reserve(STAMP.size + len(message), spare=True)
             self._append(message)
             self._ended_lock = None
-        self._store.reserve(STAMP.size + size)
+        self._store.reserve(STAMP.size + size, spare)
 
     def _append(self, message: bytes) -> None:
         if self._replayed:
@@ -468,7 +470,7 @@ class Database:
         self.history.add(Step(what, where, self._now, asked.request.client, changes))
 
     def _undo(self, asked: Asked, steps: int = 1) -> Reply:
-        self._reserve(len(asked.message))
+        self._reserve(len(asked.message), spare=True)
         self.history.undo_steps(steps)
         self._append(asked.message)
         return Reply()
@@ -499,7 +501,7 @@ class Database:
         return Reply({"sequence": self.sequence})
 
     def _configure(self, asked: Asked) -> Reply:
-        self._reserve(len(asked.message))
+        self._reserve(len(asked.message), spare=True)
         (self.history.limit,) = asked.request.args
         self.history.trim()
         self._append(asked.message)
@@ -564,7 +566,7 @@ class Database:
         return Reply(answer)
 
     def _give_lock_back(self, asked: Asked) -> Reply:
-        self._reserve(len(asked.message))
+        self._reserve(len(asked.message), spare=True)
         if self.lock.held is None:
             raise LockError("this client does not hold the lock")
         self._append(asked.message)

@@ -65,6 +65,9 @@ class Operation(msgspec.Struct, frozen=True):
     stored: bool = False
 
 
+REMOVING = frozenset({"__delitem__", "clear", "pop", "popitem", "remove"})
+"""Functions that only make the tree smaller: what one does to make room on a full disk."""
+
 Planned = tuple[Any, list[Pair]]
 """The result of a write, and the edits still to be done."""
 

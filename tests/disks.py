@@ -65,6 +65,51 @@ class FaultyDisk(Disk):
         super().unlink(path)
 
 
+class SmallDisk(Disk):
+    """Has room for ``free`` bytes more; each file that is made takes ``NAME`` of them."""
+
+    NAME = 1_000
+
+    def __init__(self, free: int) -> None:
+        self.free = free
+
+    def _take(self, size: int) -> None:
+        if size > self.free:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        self.free -= size
+
+    def _freed_by_loss_of(self, path: str) -> int:
+        identity = self.identity(path)
+        return 0 if identity is None else identity[2] + self.NAME
+
+    def create(self, path: str, exclusive: bool = False) -> int:
+        if not self.exists(path):
+            self._take(self.NAME)
+        return super().create(path, exclusive)
+
+    def write(self, fd: int, data: bytes | memoryview, offset: int) -> None:
+        self._take(max(0, offset + len(data) - self.size(fd)))
+        super().write(fd, data, offset)
+
+    def truncate(self, fd: int, size: int) -> None:
+        self.free += max(0, self.size(fd) - size)
+        super().truncate(fd, size)
+
+    def rename(self, source: str, target: str) -> None:
+        self.free += self._freed_by_loss_of(target)
+        super().rename(source, target)
+
+    def unlink(self, path: str) -> None:
+        self.free += self._freed_by_loss_of(path)
+        super().unlink(path)
+
+    def datasync(self, fd: int) -> None:
+        pass
+
+    def sync(self, fd: int) -> None:
+        pass
+
+
 def fails_with(number: int) -> Callable[[], NoReturn]:
     """A fault that is an error of the system."""
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import gc
+from typing import Any
 
 import pytest
-from disks import FaultyDisk, broken, no_room
+from disks import FaultyDisk, SmallDisk, broken, no_room
 from engine import NOON, Engine, Start, everything
 
 from pyzdb.database import STAMP, Database
@@ -105,7 +106,7 @@ class Moody(MemoryStore):
 
     is_bad = False
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, spare: bool = False) -> None:
         if self.is_bad:
             raise ZeroDivisionError("a fault")
 
@@ -171,3 +172,51 @@ def test_a_record_that_cannot_be_done_stops_the_start(body: bytes) -> None:
     store.flush()
     with pytest.raises(CorruptFile, match="record 2 of the journal"):
         Database(store).open()
+
+
+def fill(engine: Engine, first: int = 0, **fields: Any) -> int:
+    """Put texts until there is no room, and return the number of the one that was refused."""
+    number = first
+    try:
+        while True:
+            engine.put(number, "x" * 1_000, **fields)
+            number += 1
+    except StorageFull:
+        return number
+
+
+def test_a_full_disk_can_be_emptied_by_clients(start: Start) -> None:
+    disk = SmallDisk(2_000_000)
+    engine = start(disk)
+    count = fill(engine)
+    engine.call("__delitem__", 0)
+    assert engine.call("pop", 1) == "x" * 1_000
+    engine.call("popitem")
+    engine.batch(Command((), "pop", (2,)), Command((), "__delitem__", (3,)))
+    engine.call("undo")
+    assert list(engine.tree) == list(range(2, count - 1))
+    with pytest.raises(StorageFull):
+        engine.put("x", 1)
+    with pytest.raises(StorageFull):
+        engine.batch(Command((), "pop", (2,)), Command((), "__setitem__", ("x", 1)))
+    engine.call("clear")
+    engine.restart()
+    assert engine.tree == {}
+
+
+def test_a_save_makes_room_on_a_full_disk_again(start: Start) -> None:
+    engine = start(SmallDisk(2_000_000), history_limit=0)
+    count = fill(engine)
+    engine.call("clear")
+    engine.db.save()
+    assert fill(engine) >= count - 10
+    engine.restart()
+    assert len(engine.tree) >= count - 10
+
+
+def test_the_lock_is_given_back_on_a_full_disk(start: Start) -> None:
+    engine = start(SmallDisk(1_000_000))
+    token = engine.get("lock")["token"]
+    number = fill(engine, token=token)
+    assert engine.get("unlock", token=token) == {"locked": False}
+    assert len(engine.tree) == number

@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from disks import FaultyDisk, broken, no_room
+from disks import FaultyDisk, SmallDisk, broken, no_room
 
 from pyzdb.errors import StorageError, StorageFull, SyncFailed
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.journal import LARGE, ROOM, SYNC_INTERVAL, Fsync, Journal
+from pyzdb.storage.journal import LARGE, ROOM, SPARE, SYNC_INTERVAL, Fsync, Journal
 from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_name, read_part
 
 LIMIT = 30.0
@@ -43,6 +43,11 @@ def journal(filename: str, disk: FaultyDisk) -> Iterator[Journal]:
 def add(journal: Journal, body: bytes) -> int:
     journal.reserve(len(body))
     return journal.append(body)
+
+
+def fill(journal: Journal) -> None:
+    while True:
+        add(journal, bytes(1_000))
 
 
 def resume(journal: Journal, part: Part, size: int) -> None:
@@ -162,13 +167,17 @@ def test_a_part_without_records_is_not_followed_by_another(filename: str, journa
 
 
 def test_a_rotation_that_finds_no_room_leaves_the_part_as_it_is(
-    filename: str, journal: Journal, disk: FaultyDisk
+    filename: str,
 ) -> None:
+    disk = SmallDisk(2 * ROOM)
+    journal = Journal(filename, "always", disk)
+    journal.create(1, 0)
     add(journal, b"one")
     journal.flush()
-    disk.at, disk.fault = disk.calls + 2, no_room()
+    disk.free = -2 * ROOM  # more than the part has to give is missing
     with pytest.raises(StorageFull):
         journal.rotate()
+    disk.free = 4 * ROOM
     add(journal, b"two")
     journal.flush()
     assert stored(filename) == [(1, b"one"), (2, b"two")]
@@ -176,6 +185,44 @@ def test_a_rotation_that_finds_no_room_leaves_the_part_as_it_is(
     add(journal, b"three")
     journal.flush()
     assert stored(filename) == [(1, b"one"), (2, b"two"), (3, b"three")]
+    journal.close()
+
+
+def test_some_room_is_kept_for_what_makes_room(filename: str) -> None:
+    disk = SmallDisk(2_000 + 2 * ROOM)
+    journal = Journal(filename, "always", disk)
+    journal.create(1, 0)
+    while disk.free > SPARE:
+        add(journal, bytes(1_000))
+    with pytest.raises(StorageFull, match=r"kept for what removes \(del, pop, clear, undo\)"):
+        fill(journal)
+    number = journal.sequence
+    while True:
+        try:
+            journal.reserve(100, spare=True)
+        except StorageFull:
+            break
+        journal.append(bytes(100))
+    assert journal.sequence - number > SPARE / (HEADER_SIZE + 100) - 1
+    journal.flush()
+    assert len(stored(filename)) == journal.sequence
+    journal.close()
+
+
+def test_a_new_part_is_made_of_the_room_of_the_old_one(filename: str) -> None:
+    disk = SmallDisk(2_000 + ROOM)
+    journal = Journal(filename, "always", disk)
+    journal.create(1, 0)
+    add(journal, b"one")
+    disk.free = 0
+    journal.rotate()
+    with pytest.raises(StorageFull):
+        journal.reserve(ROOM)
+    journal.reserve(1_000, spare=True)
+    journal.append(b"two")
+    journal.flush()
+    assert stored(filename) == [(1, b"one"), (2, b"two")]
+    journal.close()
 
 
 def test_the_memory_of_a_large_record_is_given_back_when_it_is_on_the_disk(filename: str) -> None:

@@ -156,7 +156,7 @@ def test_a_child_that_fails_is_told_and_the_next_save_works(path: str) -> None:
     disk = FaultyDisk(fault=no_room())
     store = saved_once(path, disk)
     saved = Path(path).read_bytes()
-    disk.at = disk.calls + 9  # the first write of the child
+    disk.at = disk.calls + 12  # the first write of the child
     store.start_save(lambda: {"tree": [b"one", b"two"]})
     disk.at = 0  # the disk of the child is a copy
     assert wait(store) == (f"{path} was not saved: OSError: [Errno 28] No space left on device")
@@ -268,7 +268,7 @@ def test_a_name_that_the_disk_forgot_leaves_the_snapshot_before_and_its_records(
     disk = FaultyDisk(fault=broken())
     store = saved_once(path, disk)
     before = Path(path).read_bytes()
-    disk.at = disk.calls + 12  # the sync of the folder after the rename
+    disk.at = disk.calls + 15  # the sync of the folder after the rename
     with pytest.raises(SnapshotFailed, match="Input/output error"):
         store.save(lambda: {"tree": [b"one", b"two"]})
     assert disk.names_of_calls[-2:] == ["rename", "sync_folder"]

@@ -2,9 +2,10 @@
 
 The disk is a small tmpfs that is filled again and again; where this user may mount none, the files
 of the server are not allowed to grow. Clients then write until there is no room: each write is done
-or refused with StorageFull, the tree stays what the writes that were done made of it, and it is
-read all the time. With room again, writes go on. Now and then the server is killed: no file may
-hold a record that is not whole, and the tree must be there again.
+or refused with StorageFull, what removes something or undoes that is always done, the tree stays
+what the writes that were done made of it, and it is read all the time. With room again, writes go
+on. Now and then the server is killed: no file may hold a record that is not whole, and the tree
+must be there again.
 """
 
 from __future__ import annotations
@@ -157,6 +158,7 @@ class Filling:
             self._set()
             self._batch()
             self._file()
+            self._remove()
         self._check("with a full disk")
         with contextlib.suppress(SnapshotFailed):
             self._db.save()
@@ -186,6 +188,21 @@ class Filling:
         key, text = self._key(), self._text()
         if self._does(lambda: self._db.__setitem__(key, text)):
             self._tree[key] = text
+
+    def _remove(self) -> None:
+        """What makes room is done on a full disk as well: a key removed, put back and removed."""
+        if not self._tree:
+            return
+        key = next(iter(self._tree))
+        try:
+            del self._db[key]
+            self._db.undo()
+            self._db.pop(key)
+        except StorageFull as error:
+            self._test.violation(f"nothing can be removed: {error}")
+            self._tree = self._db._run()
+        else:
+            del self._tree[key]
 
     def _batch(self) -> None:
         new = {self._key(): self._text() for _ in range(3)}

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal
 
@@ -28,6 +29,10 @@ Fsync = Literal["always", "everysec", "never"]
 ROOM = 256 * 1024
 """Bytes by which a part grows: a few hundred records of a usual size, so that growing, which
 costs a sync of its own, is rare, and so little that nobody misses it."""
+
+SPARE = 128 * 1024
+"""Bytes of that room which only what makes room may take: some hundred commands that remove
+something, so that a full disk can be emptied."""
 
 SYNC_INTERVAL = 0.25
 """Seconds that a write waits for its sync with ``everysec``; as `tick` comes every half second
@@ -130,8 +135,9 @@ class Journal:
         self.sequence = self._flushed = self._synced = part.sequence
         self.size = size
 
-    def reserve(self, size: int) -> None:
-        """Make room for one more record with a body of ``size`` bytes.
+    def reserve(self, size: int, spare: bool = False) -> None:
+        """Make room for one more record with a body of ``size`` bytes; with ``spare`` it may be
+        what is kept for commands that make room.
 
         Raises StorageFull, and nothing has changed.
         """
@@ -139,19 +145,31 @@ class Journal:
         if size > MAX_BODY:
             raise StorageFull(f"a change of {size} bytes is more than one record can hold")
         missing = self._end + HEADER_SIZE + size - self._room
+        if not spare:
+            missing += SPARE
         if missing <= 0:
             return
-        grown = max(missing, ROOM)
         try:
-            self._disk.allocate(self._fd, self._room, grown)
+            self._grow(max(missing, ROOM))
+        except StorageFull:
+            if not spare or missing >= ROOM:
+                raise
+            self._grow(missing)
+
+    def _grow(self, size: int) -> None:
+        try:
+            self._disk.allocate(self._fd, self._room, size)
         except OSError as error:
             self._run(self._disk.truncate, self._fd, self._room)
             if error.errno in NO_ROOM:
-                raise StorageFull(f"no room for {self._path}: {error.strerror}") from error
+                raise StorageFull(
+                    f"no room for {self._path}: {error.strerror}; some is kept for what removes "
+                    "(del, pop, clear, undo), and a save gives back what the history has forgotten"
+                ) from error
             raise self._fail(self._path, error) from error
         if self._fsync == "always":
             self._run(self._disk.datasync, self._fd)
-        self._room += grown
+        self._room += size
 
     def append(self, body: bytes) -> int:
         """Add a record, for which there is room, to what `flush` will write, and return its
@@ -229,16 +247,36 @@ class Journal:
         self.sync()
         if self.is_empty:
             return
-        old = self._fd
-        self.create(self.sequence + 1, self._chain)
+        old, end = self._fd, self._end
+        try:
+            self.create(self.sequence + 1, self._chain)
+        except StorageFull:
+            # Few bytes are missing, and the old part has more than that to give.
+            self._give_back_room()
+            self._create_after_all()
+        self._run(self._disk.truncate, old, end)
         self._disk.close(old)
+        with suppress(StorageFull):
+            self._grow(SPARE)
+
+    def _create_after_all(self) -> None:
+        try:
+            self.create(self.sequence + 1, self._chain)
+        except StorageFull:
+            with suppress(StorageFull):
+                self._grow(SPARE)
+            raise
+
+    def _give_back_room(self) -> None:
+        self._run(self._disk.truncate, self._fd, self._end)
+        self._room = self._end
 
     def close(self) -> None:
         """Flush and sync, and give back the room; after a failure, only let go of the file."""
         try:
             if self._fd >= 0 and self._failure is None:
                 self.flush()
-                self._run(self._disk.truncate, self._fd, self._end)
+                self._give_back_room()
                 self._run(self._disk.sync, self._fd)
         finally:
             self.abandon()

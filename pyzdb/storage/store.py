@@ -78,8 +78,9 @@ class Store(Protocol):
     def begin(self) -> list[str]:
         """Make what was taken ready to be written, and return more notes. Raises StorageError."""
 
-    def reserve(self, size: int) -> None:
-        """Make room for a record with a body of ``size`` bytes. Raises StorageFull."""
+    def reserve(self, size: int, spare: bool = False) -> None:
+        """Make room for a record with a body of ``size`` bytes, with ``spare`` also from what is
+        kept for commands that make room. Raises StorageFull."""
 
     def append(self, body: bytes) -> int:
         """Add a record to what `flush` writes, and return its sequence."""
@@ -229,8 +230,8 @@ class FileStore:
             remove(self._disk, path)
         return notes
 
-    def reserve(self, size: int) -> None:
-        self._journal.reserve(size)
+    def reserve(self, size: int, spare: bool = False) -> None:
+        self._journal.reserve(size, spare)
 
     def append(self, body: bytes) -> int:
         return self._journal.append(body)
@@ -432,7 +433,7 @@ class MemoryStore:
     def begin(self) -> list[str]:
         return []
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, spare: bool = False) -> None:
         pass
 
     def append(self, body: bytes) -> int:
@@ -489,7 +490,7 @@ class ReadOnlyStore:
     def begin(self) -> list[str]:
         return []
 
-    def reserve(self, size: int) -> None:
+    def reserve(self, size: int, spare: bool = False) -> None:
         raise ReadOnlyError("this server only reads: write to the one that keeps the database")
 
     def append(self, body: bytes) -> int:
