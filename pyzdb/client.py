@@ -10,12 +10,15 @@ Rules this module keeps:
 - REQ_RELAXED and REQ_CORRELATE keep a socket usable after a lost answer, and an answer to an
   earlier request from being taken for this one's.
 - Nothing waits for ever: after ``timeout`` seconds of silence ServerTimeout says which address
-  did not answer.
+  did not answer. Before, a socket that stays silent is replaced by a new one: the connection below
+  it may be dead without an end of it that anybody was told.
+- Where no read-only server answers, reads go to the server that writes, whose tree is the newest.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import getpass
 import os
 import sys
@@ -28,12 +31,13 @@ from typing import Any, cast
 
 import zmq
 
-from pyzdb.addresses import to_connect
+from pyzdb.addresses import is_name, to_connect
 from pyzdb.errors import (
     AddressError,
     ConnectionClosed,
     LockError,
     LockTimeout,
+    NoSocket,
     OutcomeUnknown,
     Path,
     PyzdbError,
@@ -43,7 +47,7 @@ from pyzdb.locks import lease_of
 from pyzdb.messages import Command, Get, Request, WireReply, decode_reply, encode_request
 from pyzdb.operations import TABLE
 from pyzdb.proxy import Root
-from pyzdb.sockets import Context, Socket, connect, receive, send
+from pyzdb.sockets import Context, Socket, check, connect, receive, send
 
 DEFAULT_URI = "tcp://localhost:5559"
 DEFAULT_TIMEOUT = 30.0
@@ -55,6 +59,18 @@ little enough for a restarted server to be found at once. Each further one waits
 
 LONGEST_RESEND = 2.0
 """Seconds between two sends at most."""
+
+NEW_SOCKET = 3.0
+"""Seconds of silence after which a socket is replaced, at most half the timeout; each further one
+is given twice as long: a server that is only busy need not greet all of its clients anew."""
+
+READER_PATIENCE = 2.0
+"""Seconds of silence, at most half the timeout, after which a read goes to the server that writes:
+longer than a read-only server takes to start again."""
+
+PROBE_INTERVAL = 1.0
+"""Seconds between two questions whether a read-only server answers again, for which no read
+waits."""
 
 UPLOAD_RATE = 5_000_000
 """Bytes a second that even a busy server takes in: a large request is not sent again before."""
@@ -88,6 +104,9 @@ READS = frozenset(
 _NO_NAMES: dict[str, Any] = {}
 """What a request for a value has of named arguments: one for all of them, as none changes it."""
 
+_PROBE = encode_request(Request("read", 2, (), "__len__"))
+"""What is asked of a server only to see whether it answers."""
+
 _IDEMPOTENT = frozenset({"history", "save"})
 """Functions of the whole tree that may happen twice."""
 
@@ -112,9 +131,10 @@ def client(
 ) -> tuple[Any, Connection]:
     """Return ``(db, connection)``: the lazy tree of a server, and the way to it.
 
-    Reads go to ``read_uri`` (None: all goes to ``write_uri``). ``timeout`` is in seconds. Nothing
+    Reads go to ``read_uri`` (None: all goes to ``write_uri``), and to ``write_uri`` with a warning
+    in the log as long as no read-only server answers there. ``timeout`` is in seconds. Nothing
     is sent before the first query, so the server may be started later. Close the connection, or
-    use it in a `with` block.
+    use it in a `with` block. Raises AddressError for what is not an address.
     """
     connection = Connection(write_uri, read_uri, timeout)
     return Root(connection), connection
@@ -130,11 +150,16 @@ class Connection:
     def __init__(self, write_uri: str, read_uri: str | None, timeout: float) -> None:
         if not timeout > 0:
             raise ValueError(f"a timeout is more than 0 seconds, not {timeout!r}")
+        for uri in (write_uri, read_uri):
+            if uri is not None:
+                check(uri)
         self.write_uri = write_uri
         self.read_uri = read_uri
         self.timeout = timeout
         self.on_wait: OnWait | None = None
         self._closed = False
+        self._reader_is_away = False
+        self._ipv6: dict[str, bool] = {}
         self._begin()
         _connections.add(self)
 
@@ -153,7 +178,8 @@ class Connection:
     def fetch(self, index: Path) -> Any:
         """Return what is at a path, or raise why there is nothing."""
         request = Request("read", 2, index, None, (), _NO_NAMES)
-        return self._session().ask(request, self.read_uri)
+        session = self._session()
+        return session.ask(request, session.reader() if self._reader_is_away else self.read_uri)
 
     def query(self, command: Command) -> Any:
         """Do one command and return its result, or raise its error."""
@@ -162,7 +188,7 @@ class Connection:
         mode = "read" if func in READS else "write"
         request = Request(mode, 2, index, func, command.args, command.kwargs)
         if mode == "read":
-            return session.ask(request, self.read_uri)
+            return session.ask(request, session.reader() if self._reader_is_away else self.read_uri)
         if not index and func in _IDEMPOTENT:
             return session.ask(request)
         return session.do(request)
@@ -222,6 +248,25 @@ class Connection:
         state = "closed" if self._closed else "open"
         return f"<{state} connection to {self.write_uri}>"
 
+    def _turn(self, is_away: bool) -> None:
+        """Let reads go to the server that writes, or to those that only read again."""
+        if self._reader_is_away == is_away:
+            return  # by another thread, meanwhile
+        self._reader_is_away = is_away
+        # Most clients never need it, and their import is measured.
+        import logging
+
+        logger = logging.getLogger(__name__)
+        if is_away:
+            logger.warning(
+                "no read-only server answers at %s (`python server.py -ro` starts one): "
+                "until one does, reads go to %s",
+                self.read_uri,
+                self.write_uri,
+            )
+        else:
+            logger.info("reads go to %s again", self.read_uri)
+
     def _tell(self, reason: str, seconds: float) -> None:
         if self.on_wait is not None:
             self.on_wait(reason, seconds)
@@ -236,6 +281,8 @@ class Connection:
                 raise ConnectionClosed(f"{self!r}: make another one with client()")
             if self._context is None:
                 self._context = zmq.Context()
+                # Each thread has sockets of its own: the limit is that of the process.
+                self._context.max_sockets = self._context.get(zmq.SOCKET_LIMIT)
             session = self._local.session = _Session(self, self._context)
             self._sessions.add(session)
         return session
@@ -257,6 +304,7 @@ class _Session:
         self._first_silence = min(FIRST_RESEND, connection.timeout)
         self._context = context
         self._sockets: dict[str, Socket] = {}
+        self._probed: float | None = None
         self._thread = threading.get_ident()
         self._uses = 0
         self._id = f"{_user()}@{os.uname().nodename}:{os.getpid()}-{os.urandom(6).hex()}"
@@ -290,9 +338,7 @@ class _Session:
             if reply is None or reply.wait is not None or reply.error is not None:
                 reply = self._insist(request, reply, uri, patience)
         except zmq.ZMQError as error:
-            if not self._connection._closed:
-                raise
-            raise ConnectionClosed(_closed_meanwhile(uri)) from error
+            raise self._fault(error, uri) from error
         finally:
             self._uses -= 1
         if reply.error is not None:
@@ -329,6 +375,8 @@ class _Session:
             heard -= silence
         sent_once = reply is not None
         back = FIRST_RETURN
+        trusted = min(NEW_SOCKET, connection.timeout / 2)
+        renewal = heard + trusted
         while True:
             now = time.monotonic()
             if reply is None:
@@ -336,8 +384,20 @@ class _Session:
                     raise ServerTimeout(self._unanswered(uri, now - heard))
                 connection._tell("silent", now - heard)
                 silence = min(silence * 2, LONGEST_RESEND, connection.timeout - (now - heard))
+                if uri == connection.read_uri != self._uri and self._token is None:
+                    patience_left = heard + min(READER_PATIENCE, connection.timeout / 2) - now
+                    if patience_left > 0:
+                        silence = min(silence, patience_left)
+                    else:
+                        connection._turn(is_away=True)
+                        uri, silence = self._uri, self._first_silence
+                elif now >= renewal:
+                    self._renew(uri)
+                    trusted *= 2
+                    renewal = now + trusted
             elif reply.wait is not None:
                 heard = now
+                renewal = now + trusted
                 limit = connection.timeout if patience is None else patience
                 if reply.wait == "locked" and now - began >= limit:
                     raise LockTimeout(f"another client has held the lock for {now - began:.1f} s")
@@ -355,6 +415,17 @@ class _Session:
             if reply is None:
                 sent_once = False
 
+    def _fault(self, error: zmq.ZMQError, uri: str) -> PyzdbError:
+        """What a failure of ZeroMQ means to who asked."""
+        if self._connection._closed:
+            return ConnectionClosed(_closed_meanwhile(uri))
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            return NoSocket(
+                f"no socket can be opened for {uri}: too many are open in this process, one for "
+                f"each thread that uses a connection (`ulimit -n` tells the limit)"
+            )
+        return NoSocket(f"the socket for {uri} failed: {error}")
+
     def _open(self, uri: str, opened: dict[str, Socket]) -> Socket:
         if self._connection._closed:
             raise ConnectionClosed(_closed_meanwhile(uri))
@@ -367,11 +438,43 @@ class _Session:
         socket.reconnect_ivl = RECONNECT_INTERVAL
         _set_patience(socket, self._first_silence)
         try:
-            connect(socket, uri)
+            connect(socket, uri, self._connection._ipv6.get(uri, False))
         except AddressError:
             opened.pop(uri).close()
             raise
         return socket
+
+    def _renew(self, uri: str) -> None:
+        """Have another socket opened for an address that is silent.
+
+        A name may stand for addresses of two kinds, and the server listen on one of them.
+        """
+        socket = self._sockets.pop(uri, None)
+        if socket is not None:
+            if is_name(uri):
+                self._connection._ipv6[uri] = not socket.ipv6
+            socket.close()
+
+    def reader(self) -> str | None:
+        """The address for reads, if a read-only server answers there by now; it is asked from time
+        to time, and not waited for."""
+        connection, uri = self._connection, cast(str, self._connection.read_uri)
+        try:
+            socket = self._sockets.get(uri) or self._open(uri, self._sockets)
+            if self._probed is not None:
+                with contextlib.suppress(zmq.Again):
+                    receive(socket, zmq.NOBLOCK)
+                    self._probed = None
+                    connection._turn(is_away=False)
+                    return uri
+            now = time.monotonic()
+            if self._probed is None or now - self._probed >= PROBE_INTERVAL:
+                with contextlib.suppress(zmq.Again):  # its connection is not made yet
+                    socket.send(_PROBE, zmq.NOBLOCK)
+                    self._probed = now
+        except zmq.ZMQError as error:
+            raise self._fault(error, uri) from error
+        return None
 
     def _hello(self) -> int:
         """The sequence number that the server is at."""

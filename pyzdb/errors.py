@@ -26,6 +26,7 @@
     │   ├── FileInUse                    another server holds the file
     │   └── SnapshotFailed               a save failed; the file before it is whole
     ├── AddressError                     an address cannot be used
+    ├── NoSocket                         this process cannot open or use another socket
     ├── ServerTimeout (TimeoutError)     an address did not answer
     └── ConnectionClosed                 a closed connection was used
 
@@ -52,6 +53,7 @@ __all__ = [
     "LockTimeout",
     "MessageError",
     "NewerFormat",
+    "NoSocket",
     "OperationError",
     "OperationNotAllowed",
     "OutcomeUnknown",
@@ -228,7 +230,11 @@ class SnapshotFailed(StorageError):
 
 
 class AddressError(PyzdbError):
-    """An address is none, or cannot be listened on."""
+    """What was given is not an address, or cannot be listened on."""
+
+
+class NoSocket(PyzdbError):
+    """This process cannot open another socket, or one failed; it works again when there is room."""
 
 
 class ServerTimeout(PyzdbError, TimeoutError):

@@ -1,19 +1,48 @@
-"""ZeroMQ sockets, as a server and its clients both use them."""
+"""ZeroMQ sockets, as a server and its clients both use them.
+
+Rules this module keeps:
+
+- Both ends of every connection look whether the other one is there: one that has fallen silent
+  without an end (a cable, a suspended machine, a firewall that forgot it) is closed.
+- Nobody loses the address that he listens on to another server, or a file to one.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Iterable
+import fcntl
+import os
+import stat
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import zmq
 import zmq.backend
 
-from pyzdb.addresses import to_bind, to_connect
+from pyzdb.addresses import is_ipv6, split, to_bind, to_connect
 from pyzdb.errors import AddressError
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
+
+HEARTBEAT = 10_000
+"""Milliseconds between two questions to the other end whether it is there: ZeroMQ's own threads
+ask and answer, so 5,000 clients cost a server 500 of them a second."""
+
+HEARTBEAT_PATIENCE = 60_000
+"""Milliseconds without an answer after which a connection is closed. One message that is on its
+way may take as long: the answer comes behind it."""
+
+KEEPALIVE = 10
+"""Seconds between two questions of TCP itself, which need no free way: they find a machine that
+is gone also while a message is on its way."""
+
+KEEPALIVE_COUNT = 3
+"""Questions of TCP without an answer after which a connection is closed."""
+
+BACKLOG = 4096
+"""Clients that may come at the same moment, as far as the system allows."""
 
 send = zmq.backend.Socket.send
 """Send one message (bytes) on a socket. The `send` of the socket itself is a function around this
@@ -34,24 +63,100 @@ def readable(sockets: Iterable[Socket]) -> list[Socket]:
     return [socket for socket, _ in found]
 
 
+def check(uri: str) -> None:
+    """Raise AddressError for what cannot be connected to, whoever listens."""
+    transport = split(uri)[0]
+    if transport not in ("tcp", "inproc") and not zmq.has(transport):
+        raise AddressError(f"cannot connect to {uri}: {zmq.strerror(errno.EPROTONOSUPPORT)}")
+
+
 def bind(socket: Socket, uri: str) -> None:
     """Listen on an address. Raises AddressError."""
+    place = to_bind(uri)
+    _watch(socket)
+    socket.backlog = BACKLOG
+    socket.ipv6 = is_ipv6(place)
     try:
-        socket.bind(to_bind(uri))
+        with _not_taken(place):
+            socket.bind(place)
     except zmq.ZMQError as error:
-        reason = _reason(error)
-        if error.errno == errno.EADDRINUSE:
-            reason = "another server listens there; stop it, or give this one other addresses"
-        raise AddressError(f"cannot listen on {uri}: {reason}") from None
+        raise AddressError(f"cannot listen on {uri}: {_reason(error.errno)}") from None
+    except OSError as error:
+        raise AddressError(f"cannot listen on {uri}: {_reason(error.errno)}") from None
 
 
-def connect(socket: Socket, uri: str) -> None:
-    """Connect to an address, now or when somebody listens there. Raises AddressError."""
+def connect(socket: Socket, uri: str, ipv6: bool = False) -> None:
+    """Connect to an address, now or when somebody listens there. Raises AddressError.
+
+    ``ipv6`` looks a name up as one of IPv6.
+    """
+    place = to_connect(uri, ipv6=ipv6)
+    _watch(socket)
+    socket.ipv6 = ipv6 or is_ipv6(place)
     try:
-        socket.connect(to_connect(uri))
+        socket.connect(place)
     except zmq.ZMQError as error:
-        raise AddressError(f"cannot connect to {uri}: {_reason(error)}") from None
+        raise AddressError(f"cannot connect to {uri}: {_reason(error.errno)}") from None
 
 
-def _reason(error: zmq.ZMQError) -> str:
-    return zmq.strerror(error.errno or 0)
+def _watch(socket: Socket) -> None:
+    """Have the other ends of a socket looked after."""
+    socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT)
+    socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_PATIENCE)
+    socket.set(zmq.HEARTBEAT_TTL, HEARTBEAT_PATIENCE)
+    socket.set(zmq.TCP_KEEPALIVE, 1)
+    socket.set(zmq.TCP_KEEPALIVE_IDLE, KEEPALIVE)
+    socket.set(zmq.TCP_KEEPALIVE_INTVL, KEEPALIVE)
+    socket.set(zmq.TCP_KEEPALIVE_CNT, KEEPALIVE_COUNT)
+
+
+@contextlib.contextmanager
+def _not_taken(place: str) -> Iterator[None]:
+    """Hold an address of ipc that nobody listens on, while it is bound. Raises OSError.
+
+    ZeroMQ removes whatever is at the path before it listens there.
+    """
+    transport, path, _ = split(place)
+    if transport != "ipc" or path == "*" or path.startswith("@"):
+        yield
+        return
+    # The folder is held, so that of two servers that start at once one finds the other.
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _look(path)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _look(path: str) -> None:
+    """Raise OSError unless a path is free, or holds the socket of a server that has ended."""
+    # Only a server with such an address needs it; the import of a client is measured.
+    import socket
+
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISSOCK(mode):
+        raise FileExistsError(errno.EEXIST, path)
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.setblocking(False)
+        try:
+            caller.connect(path)
+        except ConnectionRefusedError:
+            return
+        except BlockingIOError:
+            pass  # so many are about to connect that this one would have to wait
+    raise OSError(errno.EADDRINUSE, path)
+
+
+_REASONS = {
+    errno.EADDRINUSE: "another server listens there; stop it, or give this one other addresses",
+    errno.EEXIST: "there is a file that is not a socket; it stays as it is",
+}
+
+
+def _reason(number: int | None) -> str:
+    return _REASONS.get(number or 0) or zmq.strerror(number or 0)

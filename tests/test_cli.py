@@ -141,7 +141,7 @@ def test_a_prompt_without_a_server_says_what_to_start() -> None:
 def test_an_exec_client_with_a_wrong_address_says_so() -> None:
     done = run([*script("exec_client.py"), "nonsense"], "print(1)")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("pyzdb: 'nonsense' is no address like tcp://")
+    assert done.stderr.startswith("pyzdb: 'nonsense' is not an address like tcp://")
 
 
 @pytest.fixture

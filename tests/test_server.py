@@ -98,11 +98,11 @@ def test_a_server_whose_address_is_taken_says_by_what(server: Server, tmp_path: 
 @pytest.mark.parametrize(
     ("arguments", "status", "reason"),
     [
-        (["db.pkl", "nonsense"], 1, "'nonsense' is no address like tcp://"),
+        (["db.pkl", "nonsense"], 1, "'nonsense' is not an address like tcp://"),
         (["db.pkl", "tcp://127.0.0.1:99999"], 1, "port up to 65535"),
         (["db.pkl", "tcp://127.0.0.1"], 1, "port up to 65535"),
         (["db.pkl", "http://127.0.0.1:80"], 1, "Protocol not supported"),
-        (["-ro", "db.pkl", "", "", "", "nonsense"], 1, "'nonsense' is no address"),
+        (["-ro", "db.pkl", "", "", "", "nonsense"], 1, "'nonsense' is not an address"),
         (["missing/db.pkl"], 1, "there is no folder"),
         (["."], 1, "it is a folder"),
         (["--files-from", "missing"], 2, "there is no folder missing"),

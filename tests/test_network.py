@@ -1,0 +1,321 @@
+"""What lies between clients and servers: silent connections, and addresses of each kind."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from programs import LIMIT, Server, environment, run, script, wait_until
+
+from pyzdb.addresses import split
+from pyzdb.client import client
+from pyzdb.errors import AddressError
+
+TIMEOUT = 10.0
+"""Seconds for a query of a test in which a socket has to be replaced."""
+
+
+class Wire:
+    """Carries TCP connections to a server; those that are there may fall silent, without an end."""
+
+    def __init__(self, target: str) -> None:
+        _, host, port = split(target)
+        self._target = (host, int(port))
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._told, self._tell = socket.socketpair()
+        self._ways: dict[socket.socket, socket.socket] = {}
+        self._silent: list[socket.socket] = []
+        self.uri = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections = 0
+        self._thread = threading.Thread(target=self._work)
+
+    def fall_silent(self) -> None:
+        """From now on nothing passes on the connections of now; new ones work."""
+        self._tell.send(b"s")
+        assert self._tell.recv(1) == b"s"
+
+    def _work(self) -> None:
+        while True:
+            ready, _, _ = select.select([self._told, self._listener, *self._ways], [], [])
+            if self._told in ready:
+                if self._told.recv(1) == b"e":
+                    return
+                self._silent += self._ways
+                self._ways.clear()
+                self._told.send(b"s")
+                continue
+            for each in ready:
+                if each is self._listener:
+                    self._accept()
+                elif each in self._ways:
+                    self._carry(each)
+
+    def _accept(self) -> None:
+        near, _ = self._listener.accept()
+        far = socket.create_connection(self._target)
+        self._ways[near], self._ways[far] = far, near
+        self.connections += 1
+
+    def _carry(self, source: socket.socket) -> None:
+        data = b""
+        with contextlib.suppress(OSError):
+            data = source.recv(1 << 16)
+        if data:
+            self._ways[source].sendall(data)
+        else:
+            for end in (source, self._ways[source]):
+                del self._ways[end]
+                end.close()
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tell.send(b"e")
+        self._thread.join()
+        for each in (self._listener, self._told, self._tell, *self._ways, *self._silent):
+            each.close()
+
+
+@pytest.fixture
+def wire(server: Server) -> Iterator[Wire]:
+    with Wire(server.write_uri) as between:
+        yield between
+
+
+def test_a_query_is_served_though_its_connection_has_fallen_silent(
+    wire: Wire, connect: Callable[..., Any]
+) -> None:
+    db = connect(wire.uri, timeout=TIMEOUT)
+    db["x"] = 1
+    for number in range(2):
+        wire.fall_silent()
+        assert db["x"]._run() == number + 1
+        db["x"] += 1
+    assert db["x"]._run() == 3
+
+
+def test_a_write_on_a_connection_that_falls_silent_is_done_once(
+    wire: Wire, connect: Callable[..., Any]
+) -> None:
+    db = connect(wire.uri, timeout=TIMEOUT)
+    db["l"] = []
+    for number in range(2):
+        wire.fall_silent()
+        db["l"].append(number)
+        db["l"].append(number)
+    assert db["l"]._run() == [0, 0, 1, 1]
+
+
+def test_the_lock_is_given_back_over_a_new_connection(
+    wire: Wire, server: Server, connect: Callable[..., Any]
+) -> None:
+    db, other = connect(wire.uri, timeout=TIMEOUT), connect(server.write_uri)
+    with db.lock():
+        db["x"] = 1
+        wire.fall_silent()
+    assert other["x"]._run() == 1
+
+
+def test_reads_go_to_the_writing_server_while_no_other_answers(
+    server: Server,
+    start_server: Callable[..., Server],
+    connect: Callable[..., Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    db = connect(server.write_uri, server.read_uri)
+    db["x"] = 1
+    with caplog.at_level(logging.INFO, "pyzdb.client"):
+        assert [db["x"]._run(), len(db)] == [1, 1]
+        (said,) = caplog.messages
+        assert server.read_uri in said
+        assert server.write_uri in said
+        assert "`python server.py -ro` starts one" in said
+        start_server(writer=server)
+        wait_until(lambda: (db["x"]._run(), len(caplog.messages)) == (1, 2))
+    assert caplog.messages[1] == f"reads go to {server.read_uri} again"
+    assert db["x"]._run() == 1
+
+
+def test_a_client_is_refused_an_address_that_is_wrong_at_once() -> None:
+    number: Any = 5559
+    for uris in [(number,), ("nonsense",), ("http://127.0.0.1:80",), ("tcp://a:1", "tcp://a")]:
+        with pytest.raises(AddressError, match=str(uris[-1])):
+            client(*uris)
+
+
+def has_ipv6() -> bool:
+    """Whether this machine can listen on ::1; where it cannot, IPv4 stands in for it here, and
+    test_addresses.py shows how the addresses are written."""
+    with contextlib.suppress(OSError), socket.create_server(("::1", 0), family=socket.AF_INET6):
+        return True
+    return False
+
+
+def on(host: str, server: Server) -> Server:
+    """A server with addresses of a host of IPv6, on ports that are free there."""
+    family, here = (socket.AF_INET6, "::1") if has_ipv6() else (socket.AF_INET, "127.0.0.1")
+    with contextlib.ExitStack() as held:
+        free = [
+            held.enter_context(socket.create_server((here, 0), family=family)) for _ in range(4)
+        ]
+        ports = [each.getsockname()[1] for each in free]
+    host = host if has_ipv6() else {"[::1]": "127.0.0.1", "[::]": "0.0.0.0"}[host]
+    write, read, back, lock = (f"tcp://{host}:{port}" for port in ports)
+    server.uris = [write, "", read, back, lock]
+    return server
+
+
+def test_a_server_of_ipv6_serves_reads_writes_and_the_lock(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    with on("[::1]", Server(tmp_path)) as writer, Server(tmp_path, writer=writer):
+        db, reader = connect(writer.write_uri), connect(writer.write_uri, writer.read_uri)
+        with db.lock():
+            db["x"] = 1
+        wait_until(lambda: reader._run() == {"x": 1})
+
+
+def test_a_server_on_every_interface_of_ipv6_is_reached_both_ways(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    with on("[::]", Server(tmp_path)) as server:
+        port = server.write_uri.rpartition(":")[2]
+        hosts = ["127.0.0.1", "localhost", "localhost.", *(["[::1]"] if has_ipv6() else [])]
+        for number, host in enumerate(hosts):
+            db = connect(f"TCP://{host}:{port}")
+            with db.lock():
+                db["x"] = number
+            assert db["x"]._run() == number
+        assert f"every machine that reaches {server.write_uri} can read" in server.said()
+
+
+def test_a_name_of_both_kinds_leads_to_a_server_of_either(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    with on("[::1]", Server(tmp_path)) as server:
+        port = server.write_uri.rpartition(":")[2]
+        db = connect(f"tcp://localhost:{port}", timeout=TIMEOUT)
+        db["x"] = 1
+        assert db["x"]._run() == 1
+
+
+def test_a_server_that_runs_code_takes_loopback_of_ipv6_and_no_more(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    with on("[::1]", Server(tmp_path, "--exec")) as server:
+        _, connection = client(server.write_uri)
+        with connection:
+            assert connection.exec("print(1)") == "1\n"
+    done = run([*script("server.py"), "--exec", *on("[::]", Server(tmp_path)).arguments])
+    assert done.returncode == 1
+    assert "--exec" in done.stderr
+
+
+def test_a_second_server_does_not_take_an_address_of_ipc(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    first, second = (Server(tmp_path / name) for name in ("first", "second"))
+    for each in (first, second):
+        each.folder.mkdir()
+        each.uris[0] = f"ipc://{tmp_path}/address"
+    with first:
+        db = connect(first.write_uri)
+        db["x"] = 1
+        done = run([*script("server.py"), *second.arguments])
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"cannot listen on {first.write_uri}: another server listens there" in done.stderr
+        assert connect(first.write_uri)._run() == {"x": 1}
+        first.kill()
+        first.start()  # what a server that was killed left there is in nobody's way
+        assert db["x"]._run() == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+def test_what_lies_at_an_address_of_ipc_and_is_not_a_socket_stays(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "precious"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "link":
+        path.symlink_to("elsewhere")
+    else:
+        path.write_text("text")
+    server = Server(tmp_path)
+    server.uris[0] = f"ipc://{path}"
+    done = run([*script("server.py"), *server.arguments])
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "there is a file that is not a socket" in done.stderr
+    assert os.path.lexists(path)
+    assert kind != "file" or path.read_text() == "text"
+
+
+MANY_THREADS = """
+import resource, sys, threading
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (int(sys.argv[2]), hard))
+threading.stack_size(1 << 17)
+from pyzdb.client import client
+from pyzdb.errors import PyzdbError
+db, connection = client(sys.argv[1], timeout=50)
+db["x"] = 1
+errors, done, go_on = [], [], threading.Event()
+def read():
+    try:
+        done.append(db["x"]._run())
+    except PyzdbError as error:
+        errors.append(type(error).__name__ + ": " + str(error))
+    go_on.wait()
+threads = [threading.Thread(target=read) for _ in range(int(sys.argv[3]))]
+for number, thread in enumerate(threads):
+    thread.start()
+    while len(done) + len(errors) < number - 20:
+        threading.Event().wait(0.001)
+go_on.set()
+for thread in threads:
+    thread.join()
+del thread
+threading.Thread(target=read).start()
+while len(done) + len(errors) < len(threads) + 1:
+    threading.Event().wait(0.001)
+print(len(done), done[-1:], set(errors))
+connection.close()
+"""
+
+
+def read_in_threads(server: Server, descriptors: int, threads: int) -> str:
+    """What threads that each have a session, and one after them, say of their reads."""
+    done = subprocess.run(
+        [sys.executable, "-c", MANY_THREADS, server.write_uri, str(descriptors), str(threads)],
+        capture_output=True,
+        text=True,
+        timeout=2 * LIMIT,
+        check=False,
+        env=environment(),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_client_has_more_threads_than_zeromq_counts_on(server: Server) -> None:
+    assert read_in_threads(server, descriptors=8192, threads=1100) == "1101 [1] set()\n"
+
+
+def test_a_client_without_descriptors_says_so_and_works_again_when_threads_have_ended(
+    server: Server,
+) -> None:
+    said = read_in_threads(server, descriptors=80, threads=100)
+    assert " [1] {'NoSocket: no socket can be opened for " in said
+    assert "too many are open in this process" in said
