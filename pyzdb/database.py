@@ -299,7 +299,8 @@ class Database:
             self._end_lock()
         store = self._store
         if not self._saves.running and (
-            store.journal_size > self._save_from and store.journal_size > store.snapshot_size
+            store.wants_save
+            or (store.journal_size > self._save_from and store.journal_size > store.snapshot_size)
         ):
             try:
                 self._saves.start()

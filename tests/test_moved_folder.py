@@ -192,6 +192,41 @@ def test_what_was_acknowledged_is_kept_when_the_journal_is_removed(
     assert list(tree(serve, connect, tmp_path))[:first_refused] == list(range(first_refused))
 
 
+def test_a_saved_file_that_is_removed_is_saved_anew(
+    tmp_path: Path, serve: Callable[..., Server], connect: Connect
+) -> None:
+    server = serve(tmp_path)
+    db = connect(server.write_uri)
+    db["x"] = 1
+    db.save()
+    os.unlink(server.filename)
+    db["y"] = 2
+    wait_until(server.filename.exists)
+    assert "db.pkl was removed under the server: it is saved anew" in server.said()
+    db["z"] = 3
+    server.kill()
+    assert tree(serve, connect, tmp_path) == {"x": 1, "y": 2, "z": 3}
+
+
+def test_a_backup_put_where_the_saved_file_was_removed_is_not_written_over(
+    tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    data = tmp_path / "data"
+    backed_up(data, serve)
+    server = serve(data)
+    db, connection = client(server.write_uri)
+    with connection:
+        db["x"] = 1
+        db.save()
+    server.process.send_signal(signal.SIGSTOP)
+    os.unlink(server.filename)
+    shutil.copyfile(tmp_path / "backup" / "db.pkl", server.filename)
+    before = server.filename.read_bytes()
+    server.process.send_signal(signal.SIGCONT)
+    assert ended(server) == DISK_FAILED
+    assert server.filename.read_bytes() == before
+
+
 @pytest.mark.parametrize("how", ["moved into its place", "copied over it"])
 def test_a_backup_put_in_the_place_of_running_files_is_not_written_over(
     tmp_path: Path, serve: Callable[..., Server], connect: Connect, how: str

@@ -26,7 +26,7 @@ from pyzdb.errors import FilesReplaced, ReadOnlyError, SnapshotFailed, StorageEr
 from pyzdb.storage import journal as journals
 from pyzdb.storage import snapshot as snapshots
 from pyzdb.storage.contents import Contents, keep_aside, keep_original, read_contents
-from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, remove
+from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, remove, replaced
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.parts import part_names
@@ -67,6 +67,10 @@ class Store(Protocol):
     @property
     def snapshot_size(self) -> int:
         """Bytes of the last snapshot; 0 when there is none."""
+
+    @property
+    def wants_save(self) -> bool:
+        """True when the last snapshot is not there any more."""
 
     @property
     def save_fd(self) -> int | None:
@@ -144,6 +148,10 @@ class FileStore:
     @property
     def journal_size(self) -> int:
         return self._journal.size
+
+    @property
+    def wants_save(self) -> bool:
+        return self._watch.wants_save
 
     @property
     def save_fd(self) -> int | None:
@@ -276,6 +284,8 @@ class FileStore:
         try:
             self._journal.look()
             self._watch.look_at_snapshot()
+            if self._watch.is_missing:
+                raise replaced(self._filename, None)
             text = f"{error}; all that was acknowledged is in the other files of the database"
         except (FilesReplaced, OSError):
             text = f"{error}; {self._keep(state)}"
@@ -343,6 +353,7 @@ class FileStore:
         aside = snapshots.aside_name(self._filename)
         journal = self._journal
         self._look_around()
+        self._watch.saving()
         try:
             journal.rotate()
             remove(self._disk, aside)
@@ -402,6 +413,8 @@ class FileStore:
 
 class MemoryStore:
     """A store in memory: what was flushed is there when it is opened again."""
+
+    wants_save = False
 
     def __init__(self) -> None:
         self._flushed: list[bytes] = []
@@ -482,6 +495,7 @@ class ReadOnlyStore:
     """For a database that another process writes: it takes nothing."""
 
     sequence = journal_size = snapshot_size = 0
+    wants_save = False
     save_fd: int | None = None
 
     def take(self) -> Opened:

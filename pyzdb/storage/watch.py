@@ -6,17 +6,22 @@ Rules this module keeps:
   touched. That is said once.
 - A snapshot with the header of the one that was read or saved here is the same one, whatever its
   time or inode: a copy of it that was put back does no harm.
+- A snapshot that is gone is wanted anew at once: nothing lies there that a save could harm.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 
 from pyzdb.storage.disk import Disk, Identity, identity_of, replaced
 from pyzdb.storage.snapshot import HEADER_SIZE
 
 Known = tuple[Identity, bytes]
 """Of a snapshot: its identity and its header."""
+
+RETRY = 5.0
+"""Seconds after which a save that failed is tried again while there is no snapshot."""
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +34,17 @@ class Watch:
         self._filename = filename
         self._known: Known | None = None
         self._is_moved = False
+        self.is_missing = False
+        self._wanted_from = 0.0
+
+    @property
+    def wants_save(self) -> bool:
+        """True when the snapshot is gone, and it is time to try to save."""
+        return self.is_missing and time.monotonic() >= self._wanted_from
+
+    def saving(self) -> None:
+        """Take note that a save was begun; if it fails, it is not wanted again at once."""
+        self._wanted_from = time.monotonic() + RETRY
 
     def begin(self) -> None:
         """Take the snapshot that is there, if there is one, for that of this process."""
@@ -48,19 +64,23 @@ class Watch:
 
     def saved(self, known: Known) -> None:
         """Take note that this process put a snapshot in its place."""
-        self._known = known
+        self._known, self.is_missing = known, False
 
     def look_at_snapshot(self) -> None:
         """Raises FilesReplaced when the snapshot is not that of this process any more."""
         now, known = self._disk.identity(self._filename), self._known
+        if now is None and known is not None:
+            if not self.is_missing:
+                logger.warning("%s was removed under the server: it is saved anew", self._filename)
+            self.is_missing = True
+            return
+        self.is_missing = False
         if now == (None if known is None else known[0]):
             return
-        if now is not None:
-            self.begin()
-            if known is not None and self._known is not None and self._known[1] == known[1]:
-                return
+        self.begin()
+        if known is None or self._known is None or self._known[1] != known[1]:
             self._known = known
-        raise replaced(self._filename, now)
+            raise replaced(self._filename, now)
 
     def look_at_folder(self) -> None:
         """Warn when the path of the folder leads to another one by now."""
