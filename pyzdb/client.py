@@ -307,7 +307,7 @@ class _Session:
         self._probed: float | None = None
         self._thread = threading.get_ident()
         self._uses = 0
-        self._id = f"{_user()}@{os.uname().nodename}:{os.getpid()}-{os.urandom(6).hex()}"
+        self._id = f"{_who()}:{os.getpid()}-{os.urandom(6).hex()}"
         self._number = 0
         self._since: int | None = None
         self._token: int | None = None
@@ -528,6 +528,11 @@ def _closed_meanwhile(uri: str) -> str:
 
 def _set_patience(socket: Socket, seconds: float) -> None:
     socket.sndtimeo = socket.rcvtimeo = max(1, int(seconds * 1000))
+
+
+def _who() -> str:
+    """The user and the machine, as text that can be sent: their names need not be UTF-8."""
+    return os.fsencode(f"{_user()}@{os.uname().nodename}").decode(errors="replace")
 
 
 def _user() -> str:

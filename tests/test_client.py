@@ -61,6 +61,17 @@ def test_what_cannot_be_carried_is_refused_before_it_is_sent(db: Any) -> None:
     assert db.history() == []
 
 
+def test_the_names_of_user_and_machine_need_not_be_utf_8(
+    server: Server, connect: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOGNAME", os.fsdecode(b"J\xfcrg"))
+    machine = os.uname_result(("Linux", os.fsdecode(b"b\xfcro"), "", "", ""))
+    monkeypatch.setattr(os, "uname", lambda: machine)
+    db = connect(server.write_uri)
+    db["x"] = 1
+    assert db.history()[0]["who"].startswith("J\ufffdrg@b\ufffdro:")
+
+
 def test_the_repr_of_a_path_sends_nothing(connect: Callable[..., Any]) -> None:
     nobody = connect(free_uris(1)[0])
     assert repr(nobody["l"][4]["k"]) == "db['l'][4]['k']"

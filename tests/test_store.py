@@ -393,3 +393,34 @@ def test_a_read_only_store_takes_nothing() -> None:
     store.flush()
     assert (store.tick(), store.finish_save(), store.save_fd) == (None, None, None)
     store.close()
+
+
+@pytest.mark.parametrize("name", ["db.pkl", "db.pkl.lock"])
+def test_nothing_is_begun_on_files_that_were_replaced_meanwhile(path: str, name: str) -> None:
+    store = FileStore(path)
+    store.open()
+    write(store, b"one")
+    store.save(lambda: {"tree": [b"one"]})
+    store.close()
+    store = FileStore(path)
+    store.take()
+    replaced = Path(path).with_name(name)
+    replaced.unlink()
+    replaced.write_bytes(b"put there by somebody")
+    before = {each: Path(path).with_name(each).read_bytes() for each in names(path)}
+    with pytest.raises(StorageError, match=f"{name} was replaced"):
+        store.begin()
+    assert {each: Path(path).with_name(each).read_bytes() for each in names(path)} == before
+
+
+def test_what_is_only_taken_leaves_every_file_as_it_was(path: str) -> None:
+    store = FileStore(path)
+    store.open()
+    write(store, b"one", b"two")
+    store.close()
+    os.truncate(part_name(path, 1), os.path.getsize(part_name(path, 1)) - 1)
+    before = {each: Path(path).with_name(each).read_bytes() for each in names(path)}
+    store = FileStore(path)
+    assert whole(store.take()) == [b"one"]
+    store.close()
+    assert {each: Path(path).with_name(each).read_bytes() for each in names(path)} == before

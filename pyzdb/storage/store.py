@@ -190,7 +190,7 @@ class FileStore:
             self._watch.look_at_snapshot()
             notes = self._put_in_order(contents)
             self._begin(self._holder, contents)
-        except OSError as error:
+        except (FilesReplaced, OSError) as error:  # nothing was acknowledged yet
             self._release()
             raise StorageError(f"{self._filename} cannot be opened: {error}") from error
         except BaseException:
