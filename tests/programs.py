@@ -70,6 +70,12 @@ def wait_until(condition: Callable[[], Any]) -> Any:
     raise TimeoutError(f"waited for {LIMIT} s")
 
 
+def processor_ticks(pid: int) -> int:
+    """How long a process has run by now, in ticks of the system's clock."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return int(fields[11]) + int(fields[12])
+
+
 class Server:
     """server.py on free addresses of this machine, with its database in a folder.
 
@@ -80,6 +86,7 @@ class Server:
     def __init__(self, folder: Path, *options: str, writer: Server | None = None) -> None:
         self.folder = folder
         self.options = options
+        self.before: list[str] = []  # a command that runs the rest of its arguments
         self.filename = folder / "db.pkl"
         # In the order of the command line.
         if writer is None:
@@ -119,7 +126,7 @@ class Server:
         """Start the process, and return when it has said that it serves."""
         with self.log.open("a") as log:
             self.process = subprocess.Popen(
-                [*script("server.py"), *self.arguments],
+                [*self.before, *script("server.py"), *self.arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,

@@ -10,16 +10,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from programs import LIMIT, Server, environment, run, script, wait_until
+from programs import LIMIT, Server, environment, processor_ticks, run, script, wait_until
 
 from pyzdb.addresses import split
 from pyzdb.client import client
-from pyzdb.errors import AddressError
+from pyzdb.errors import AddressError, ServerTimeout
 
 TIMEOUT = 10.0
 """Seconds for a query of a test in which a socket has to be replaced."""
@@ -319,3 +320,94 @@ def test_a_client_without_descriptors_says_so_and_works_again_when_threads_have_
     said = read_in_threads(server, descriptors=80, threads=100)
     assert " [1] {'NoSocket: no socket can be opened for " in said
     assert "too many are open in this process" in said
+
+
+def limited(server: Server, kind: str, descriptors: int) -> Server:
+    """A server that is started with a limit of descriptors: "S" a soft one, "H" both."""
+    flag = "-Sn" if kind == "S" else "-n"
+    server.before = ["sh", "-c", f'ulimit {flag} {descriptors}; exec "$@"', "sh"]
+    return server
+
+
+@contextlib.contextmanager
+def connections(server: Server, number: int) -> Iterator[list[socket.socket]]:
+    """Connections to a server that nothing is sent on."""
+    _, host, port = split(server.write_uri)
+    with contextlib.ExitStack() as stack:
+        made = []
+        for _ in range(number):
+            each = stack.enter_context(socket.socket())
+            each.setblocking(False)
+            each.connect_ex((host, int(port)))  # the system goes on with it
+            made.append(each)
+        yield made
+
+
+def descriptors(server: Server) -> int:
+    return len(os.listdir(f"/proc/{server.pid}/fd"))
+
+
+def test_a_server_raises_its_soft_limit_of_descriptors(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    with limited(Server(tmp_path), "S", 100) as server, connections(server, 200):
+        wait_until(lambda: descriptors(server) > 200)
+        assert connect(server.write_uri)._run() == {}
+        assert "no room" not in server.said()
+
+
+def test_a_server_without_room_says_so_rests_and_serves_who_is_in(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    with limited(Server(tmp_path, "-v"), "H", 200) as server:
+        db = connect(server.write_uri)
+        db["x"] = 1
+        with connections(server, 400):
+            wait_until(lambda: "no room for more clients at" in server.said())
+            # Let in are at most seven eighths; the others wait outside, and cost nothing.
+            wait_until(lambda: descriptors(server) <= 175)
+            before = processor_ticks(server.pid)
+            time.sleep(1)
+            assert processor_ticks(server.pid) - before < os.sysconf("SC_CLK_TCK") / 4
+            db["x"] += 1
+            db.save()
+            with pytest.raises(ServerTimeout):
+                connect(server.write_uri, timeout=0.5)._run()
+        assert connect(server.write_uri)["x"]._run() == 2
+        assert server.said().count("no room") == 1
+
+
+def test_v_tells_of_a_connection_that_speaks_something_else(tmp_path: Path) -> None:
+    with Server(tmp_path, "-v") as server:
+        _, host, port = split(server.write_uri)
+        with socket.create_connection((host, int(port))) as other:
+            other.sendall(b"\xff" + b"\0" * 8 + b"\x7f\x03" + b"\0" + b"WRONG".ljust(52, b"\0"))
+            wait_until(lambda: "refused a connection to" in server.said())
+
+
+@pytest.mark.parametrize("output", ["full", "broken"])
+def test_a_server_serves_though_its_standard_output_fails(
+    tmp_path: Path, output: str, connect: Callable[..., Any]
+) -> None:
+    server = Server(tmp_path)
+    reading, writing = os.pipe()
+    os.close(reading)
+    if output == "full":
+        os.close(writing)
+        writing = os.open("/dev/full", os.O_WRONLY)
+    with server.log.open("w") as log:
+        process = subprocess.Popen(
+            [*script("server.py"), *server.arguments],
+            stdout=writing,
+            stderr=log,
+            env=environment(),
+        )
+    os.close(writing)
+    try:
+        db = connect(server.write_uri)
+        db["x"] = 1
+        assert db._run() == {"x": 1}
+    finally:
+        process.terminate()
+        assert process.wait(LIMIT) == 0
+    assert "though the standard output fails" in server.said()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import Server, run, script
+from programs import Server, processor_ticks, run, script
 
 from pyzdb.server import Options
 
@@ -20,12 +20,6 @@ def refused(folder: Path, *arguments: str) -> tuple[int, str]:
     done = run([*script("server.py"), *arguments], cwd=folder)
     assert done.stdout == ""
     return done.returncode, done.stderr
-
-
-def processor_ticks(pid: int) -> int:
-    """How long a process has run by now, in ticks of the system's clock."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
 
 
 def test_the_defaults_are_those_of_the_old_program_on_this_machine_only() -> None:

@@ -11,10 +11,14 @@ import threading
 import zmq
 
 from pyzdb.errors import AddressError
+from pyzdb.server.door import Door
 from pyzdb.sockets import Context, Socket, bind
 
 LINGER = 500
 """Milliseconds that the end of a server waits for its last answers to leave."""
+
+INSIDE = "inproc:"
+"""How an address within the process begins, where no client comes to."""
 
 
 class Queue:
@@ -51,6 +55,8 @@ def bound(context: Context, kind: int, uri: str) -> Socket:
     """A socket that listens on an address. Raises AddressError."""
     socket = context.socket(kind)
     socket.linger = LINGER
+    if not uri.startswith(INSIDE):
+        Door(context, socket, uri)
     try:
         bind(socket, uri)
     except AddressError:

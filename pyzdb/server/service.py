@@ -13,10 +13,12 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
@@ -28,6 +30,7 @@ from pyzdb.addresses import is_loopback
 from pyzdb.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
 from pyzdb.errors import ExecRefused, FilesReplaced
 from pyzdb.server.broker import LINGER, Queue, bound
+from pyzdb.server.door import raise_limit
 from pyzdb.server.follower import Follower
 from pyzdb.server.responder import Responder
 from pyzdb.sockets import Context, Socket, connect
@@ -84,6 +87,8 @@ def serve(options: Options) -> int:
     # What a server creates is the tree, which is no garbage: a collection would look at all of
     # it and stop everyone for as long. Nothing that serves a request makes cycles.
     gc.disable()
+    raise_limit()
+    raise_limit()
     with _stop_signal() as stop_fd:
         if options.read_only:
             _follow(options, stop_fd)
@@ -150,7 +155,11 @@ def _follow(options: Options, stop_fd: int) -> None:
 
 
 def _say(what: str) -> None:
-    print(f"pyzdb {pyzdb.__version__} {what} (Ctrl-C ends it)", flush=True)
+    try:
+        print(f"pyzdb {pyzdb.__version__} {what} (Ctrl-C ends it)", flush=True)
+    except OSError as error:
+        logger.warning("serving all the same, though the standard output fails: %s", error)
+        sys.stdout = io.StringIO()  # or Python would try again at its end
 
 
 class _Sockets:
