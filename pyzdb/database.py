@@ -3,8 +3,10 @@
 Rules this module keeps:
 
 - Everything goes through `handle`: a message in, the bytes of its answer out. What changes the
-  tree is validated, applied, appended to the journal and remembered, in this order, or it raises
-  and nothing has changed.
+  database is validated, applied, answered and then, by `_commit`, appended to the journal and
+  remembered, or it raises and nothing has changed.
+- When something is raised and the tree is not settled, nobody can tell what it is: nothing more
+  is answered or written, and the server ends. The next start has what was acknowledged.
 - Nobody may be told of an answer before `flush` has returned: then all that the answer shows is
   durable.
 - A record of the journal is the time it was made (seconds since the epoch, as a little-endian
@@ -16,25 +18,26 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import inspect
 import logging
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from pyzdb.answers import Answers
 from pyzdb.edits import Change
 from pyzdb.errors import (
+    ChangeFailed,
     CorruptFile,
     ExecRefused,
     LockError,
     MessageError,
     OperationError,
-    Path,
+    PathTypeError,
     PyzdbError,
     SnapshotFailed,
     SyncFailed,
@@ -45,21 +48,24 @@ from pyzdb.locks import Held, Lock, lease_of
 from pyzdb.messages import (
     CONFIGURE,
     Command,
+    Envelope,
     Reply,
     Request,
-    decode_request,
     encode_reply,
     encode_request,
+    encode_value,
+    read_request,
     version_of,
 )
 from pyzdb.operations import REMOVING, Operation
+from pyzdb.proxy import Root
 from pyzdb.saves import Saves
 from pyzdb.source import Interpreter
 from pyzdb.storage.files import Files, Taken, take_all
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
 from pyzdb.transaction import Transaction
-from pyzdb.tree import Tree, query_error
+from pyzdb.tree import CHANGED, EDITING, SETTLED, Tree
 from pyzdb.values import is_plain
 
 HISTORY_LIMIT = 10_000
@@ -74,16 +80,9 @@ STAMP = struct.Struct("<d")
 Found = tuple[Any, Operation]
 """What is at the path of a command, and what its function does there."""
 
+_BROKEN = "a change failed half-way: the server ends, and starts with all that was acknowledged"
+
 logger = logging.getLogger(__name__)
-
-
-class Asked(msgspec.Struct, frozen=True, gc=False):
-    """A message as it came, and what it says; ``on_lock_socket``: it came from the address that
-    the holder of the lock is sent to."""
-
-    request: Request
-    message: bytes
-    on_lock_socket: bool = False
 
 
 class Database:
@@ -117,6 +116,7 @@ class Database:
         self._clock = clock
         self._monotonic = monotonic
         self._now = 0.0
+        self._body = b""  # the record of the change under way
         self._replayed = 0  # the sequence of the record that is being done again
         self._unflushed = False
         self._taken: list[Taken] = []
@@ -160,14 +160,16 @@ class Database:
         self._finish_moves()
         if self.history.limit != self._history_limit:
             limit = Request(CONFIGURE, 2, args=(self._history_limit,))
-            self._configure(Asked(limit, encode_request(limit)))
+            self._configure(Envelope(limit, encode_request(limit)))
+            self.tree.state = SETTLED
         self.flush()
         return notes
 
     def close(self) -> None:
         """Make everything durable and let go of the files, also when that fails."""
         try:
-            self.flush()
+            if self.tree.state is SETTLED:
+                self.flush()
         finally:
             self._store.close()
 
@@ -214,15 +216,13 @@ class Database:
         self._replayed = sequence
         try:
             (self._now,) = STAMP.unpack_from(body)
-            message = body[STAMP.size :]
-            request = decode_request(message)
-            reply = _MODES[request.mode](self, Asked(request, message))
+            envelope = read_request(body[STAMP.size :])
+            request = envelope.request
+            _MODES[request.mode](self, envelope)
+            self.tree.state = SETTLED
             self.sequence = sequence
             if request.moved and self._files is not None:
                 self._moved += request.moved
-            if request.number:
-                answer = encode_reply(reply, request.version)
-                self._answers.remember(request.client, request.number, answer, sequence)
         except Exception as error:  # a record that this version did not make may raise anything
             text = f"{type(error).__name__}: {error}"
             raise CorruptFile(f"record {sequence} of the journal cannot be done: {text}") from error
@@ -231,24 +231,26 @@ class Database:
 
     # --- messages --------------------------------------------------------------------------
 
-    def handle(self, message: bytes, on_lock_socket: bool = False) -> bytes | Asked:
+    def handle(self, message: bytes, on_lock_socket: bool = False) -> bytes | Envelope:
         """Do what a message asks for, and return the answer.
 
         A client of version 1 cannot be told to come back. When it has to wait, for the lock or
-        a save, what comes back is an Asked, for `answer` to try again.
+        a save, what comes back is its Envelope, for `answer` to try again.
         """
         try:
-            request = decode_request(message)
-            if request.mode == CONFIGURE or request.moved:
-                raise MessageError("this is a record of a journal and no request")
+            envelope = read_request(message, on_lock_socket)
+            if envelope.request.mode == CONFIGURE or envelope.request.moved:
+                raise MessageError("this is a record of a journal and not a request")
         except MessageError as error:
             return encode_reply(Reply(error=error), version_of(message))
-        return self.answer(Asked(request, message, on_lock_socket))
+        return self.answer(envelope)
 
-    def answer(self, asked: Asked) -> bytes | Asked:
+    def answer(self, envelope: Envelope) -> bytes | Envelope:
         """The same for a message that was read before. Raises SyncFailed, as `flush` does."""
-        request = asked.request
+        request = envelope.request
         number = request.number
+        if self.tree.state is not SETTLED:
+            raise ChangeFailed(_BROKEN)
         try:
             if number:
                 known = self._answers.repeat(request.client, number, request.since)
@@ -258,35 +260,58 @@ class Database:
             return encode_reply(Reply(error=error), request.version)
         try:
             if (
-                self.lock.held is None and request.token is None and not asked.on_lock_socket
-            ) or self._admits(asked):
-                reply = _MODES[request.mode](self, asked)
+                self.lock.held is None and request.token is None and not envelope.on_lock_socket
+            ) or self._admits(envelope):
+                reply = _MODES[request.mode](self, envelope)
             else:
                 reply = Reply(wait="locked")
         except SyncFailed:
+            self.tree.state = EDITING  # nothing is answered any more
             raise
         except PyzdbError as error:
             # No name of this frame may keep it: its traceback leads back to the frame, and
             # nobody collects such a ring.
+            self._end_unless_settled(error)
             answer = encode_reply(Reply(error=error), request.version)
         except Exception as error:
+            self._end_unless_settled(error)
             # A fault of this program: the tree is as it was, and the others go on.
             logger.exception("a request failed")
             text = f"{type(error).__name__} in the server: {error}"
             answer = encode_reply(Reply(error=OperationError(text)), request.version)
+        except BaseException as error:
+            self._end_unless_settled(error)
+            raise
         else:
+            if isinstance(reply, bytes):
+                # A commit. Only from here on nobody can take its answer for an error.
+                self.tree.state = SETTLED
+                return reply
             if reply.wait is not None:
-                return asked if request.version == 1 else encode_reply(reply)
+                return envelope if request.version == 1 else encode_reply(reply)
             answer = encode_reply(reply, request.version)
         if number:
             self._answers.remember(request.client, number, answer, self.sequence)
         return answer
 
+    def _end_unless_settled(self, error: BaseException) -> None:
+        """Raise ChangeFailed when an error came between a change and the end of its commit."""
+        if self.tree.state is SETTLED:
+            return
+        self._store.fail(_BROKEN)
+        raise ChangeFailed(f"{_BROKEN} ({type(error).__name__}: {error})") from error
+
     def flush(self) -> None:
         """Make all that was handled durable. Raises SyncFailed: then nobody may be answered."""
         if not self._unflushed:
             return
-        self._store.flush()
+        try:
+            self._store.flush()
+        except BaseException as error:
+            self.tree.state = EDITING  # it shows what may not be durable
+            if isinstance(error, SyncFailed):
+                raise
+            self._end_unless_settled(error)
         self._unflushed = False
         for taken in self._taken:
             taken.commit()
@@ -333,85 +358,173 @@ class Database:
         logger.error("%s; the journal goes on", failure)
         self._save_from = self._store.journal_size + self._snapshot_bytes
 
-    def _save(self, asked: Asked) -> Reply:
-        ticket = self._saves.ticket(asked.request.ticket)
+    def _save(self, envelope: Envelope) -> Reply:
+        ticket = self._saves.ticket(envelope.request.ticket)
         if self._saves.has_ended(ticket):
             return Reply()
         self.save_fd = self._store.save_fd
-        asked.request.ticket = ticket
+        envelope.request.ticket = ticket
         return Reply(wait="saving", ticket=ticket)
+
+    # --- commits ---------------------------------------------------------------------------
+
+    def _reserve(self, message: bytes, spare: bool = False) -> None:
+        """Make the record of a message, and room for it, before anything changes; with ``spare``
+        also where the disk is full, as it makes room itself or lets others go on.
+
+        Raises ReadOnlyError and StorageFull.
+        """
+        if self._replayed:
+            return
+        if self._ended_lock is not None:
+            # The journal must know that the lock is free before anyone else writes.
+            self._end_lock_in_journal(self._ended_lock)
+        self._now = self._clock()
+        self._body = STAMP.pack(self._now) + message
+        self._store.reserve(len(self._body), spare)
+
+    def _answer_to(self, request: Request, reply: Reply) -> bytes:
+        """The answer to a change, which is made before the change is kept. Raises EncodingError
+        and OperationError when there can be none."""
+        if not self._replayed:
+            return encode_value(reply, request.version)
+        # Earlier versions kept a change that had such an answer.
+        return encode_reply(reply, request.version) if request.number else b""
+
+    def _commit(
+        self, envelope: Envelope, answer: bytes, finish: Callable[..., None], *args: Any
+    ) -> bytes:
+        """Keep a change for which there are room and an answer; ``finish`` does the rest of it.
+
+        All that takes memory is done by now: what fails here ends the server. The tree is CHANGED
+        until the caller of it all has the answer.
+        """
+        tree = self.tree
+        if tree.state is EDITING:  # source that the server runs may have caught what says so
+            raise OperationError("a change was interrupted")
+        tree.state = CHANGED
+        if self._replayed:
+            self.sequence = self._replayed
+        else:
+            self.sequence = self._store.append(self._body)
+            self._unflushed = True
+        finish(*args)
+        request = envelope.request
+        if request.number:
+            self._answers.remember(request.client, request.number, answer, self.sequence)
+        return answer
+
+    def _next(self) -> int:
+        """The sequence that the change under way will get."""
+        return self._replayed or self._store.sequence + 1
 
     # --- commands --------------------------------------------------------------------------
 
-    def _run(self, asked: Asked) -> Reply:
-        request = asked.request
+    def _run(self, envelope: Envelope) -> Reply | bytes:
+        request = envelope.request
         if request.func is None:
             return Reply(self.tree.find(request.index or ()), plain=self.tree.plain)
         command = request.single()
         if not command.index and command.func in _WHOLE:
-            try:
-                return _WHOLE[command.func](self, asked, *command.args, **command.kwargs)
-            except (TypeError, ValueError) as error:
-                raise query_error(error, ()) from None
+            return self._run_whole(envelope, command)
         tree = self.tree
         value, operation = tree.operation(command)
         if operation is None or operation.kind == "read":
             # What is stored comes back, or an argument: the default of `get`.
             plain = tree.plain and operation is not None and operation.stored and not request.tagged
             return Reply(tree.read(command, value, operation), plain=plain)
-        return self._write(asked, (command,), (value, operation))
+        return self._write(envelope, (command,), (value, operation))
 
-    def _batch(self, asked: Asked) -> Reply:
-        return self._write(asked, asked.request.commands)
+    def _run_whole(self, envelope: Envelope, command: Command) -> Reply | bytes:
+        """Call a function of the tree as a whole, with the arguments that a path has it called."""
+        func = command.func or ""
+        signature = _SIGNATURES[func]
+        try:
+            bound = signature.bind(None, *command.args, **command.kwargs)
+        except TypeError as error:
+            shown = str(signature).replace("(self, ", "(").replace("(self)", "()")
+            raise PathTypeError(f"db.{func}{shown.partition(' ->')[0]}: {error}") from None
+        bound.apply_defaults()
+        return _WHOLE[func](self, envelope, *bound.args[1:])
+
+    def _batch(self, envelope: Envelope) -> Reply | bytes:
+        return self._write(envelope, envelope.request.commands)
 
     def _write(
-        self, asked: Asked, commands: tuple[Command, ...], found: Found | None = None
-    ) -> Reply:
+        self, envelope: Envelope, commands: tuple[Command, ...], found: Found | None = None
+    ) -> Reply | bytes:
         """Do a batch, or the one command for which this was ``found``, as one step."""
-        if not asked.request.tagged or self._files is None or self._replayed:
-            reply, _ = self._do(asked, commands, found)
-            return reply
+        if not envelope.request.tagged or self._files is None or self._replayed:
+            return self._do(envelope.request, envelope, commands, found)
+        request = envelope.request
         commands, taken = self._take_files(commands)
+        kept = len(self._taken)
         if taken:
-            asked = _resolved(asked, commands, moved=tuple(filter(None, (t.moved for t in taken))))
-        changes: list[Change] = []
+            moved = tuple(filter(None, (each.moved for each in taken)))
+            envelope = _resolved(envelope, commands, moved=moved)
         try:
-            reply, changes = self._do(asked, commands, found)
-            return reply
+            return self._do(request, envelope, commands, found, taken)
         finally:
-            if changes:
-                self._taken += taken
-            else:
-                for one in taken:
-                    one.discard()
+            if len(self._taken) == kept:
+                for each in taken:
+                    each.discard()
 
     def _do(
-        self, asked: Asked, commands: tuple[Command, ...], found: Found | None
-    ) -> tuple[Reply, list[Change]]:
-        """The same without a look at files."""
+        self,
+        request: Request,
+        envelope: Envelope,
+        commands: tuple[Command, ...],
+        found: Found | None,
+        taken: Sequence[Taken] = (),
+    ) -> Reply | bytes:
+        """The same when the files in it are ``taken``; ``request`` is what is answered."""
         if found is None:
-            return self._do_all(asked, commands)
+            return self._do_all(request, envelope, commands, taken)
         [command] = commands
-        self._reserve(len(asked.message), command.func in REMOVING)
+        self._reserve(envelope.message, command.func in REMOVING)
         value, operation = found
-        plain = not asked.request.tagged
-        result, changes = self.tree.write(command, value, operation, plain, asked.message)
-        self._record(asked, command.func or "", command.place(), changes)
-        return Reply(result), changes
+        tree = self.tree
+        was_plain = tree.plain
+        done: list[Change] = []
+        try:
+            plain = not envelope.request.tagged
+            result = tree.write(command, value, operation, plain, done, envelope)
+            answer = self._answer_to(request, Reply(result))
+        except BaseException:
+            tree.take_back(done, 0, was_plain)
+            raise
+        step = Step(command.func or "", command.place(), self._now, envelope.request.client, done)
+        return self._commit(envelope, answer, self._keep, step, taken)
 
-    def _do_all(self, asked: Asked, commands: tuple[Command, ...]) -> tuple[Reply, list[Change]]:
+    def _do_all(
+        self,
+        request: Request,
+        envelope: Envelope,
+        commands: tuple[Command, ...],
+        taken: Sequence[Taken],
+    ) -> Reply | bytes:
         """Do all commands of a request or none."""
-        size = len(asked.message)
+        message = envelope.message
         spare = all(command.func in REMOVING for command in commands)
-        done = Transaction(self.tree, lambda: self._reserve(size, spare), not asked.request.tagged)
+        plain = not envelope.request.tagged
+        done = Transaction(self.tree, lambda: self._reserve(message, spare), plain)
         try:
             results = done.all(commands)
+            reply = Reply(results, plain=done.only_fetched and self.tree.plain)
+            if not done.begun:
+                return reply
+            answer = self._answer_to(request, reply)
         except BaseException:
             done.revert()
             raise
-        if done.begun:
-            self._record(asked, "batch", (), done.changes)
-        return Reply(results, plain=done.only_fetched and self.tree.plain), done.changes
+        step = Step("batch", (), self._now, envelope.request.client, done.changes)
+        return self._commit(envelope, answer, self._keep, step, taken)
+
+    def _keep(self, step: Step, taken: Sequence[Taken] = ()) -> None:
+        """Add a step to the history, and keep the files in it when there are changes."""
+        self.history.add(step)
+        if step.changes:
+            self._taken += taken
 
     def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
         assert self._files is not None
@@ -441,48 +554,19 @@ class Database:
                 self._files.finish(source, location)
             self._moved.clear()
 
-    def _reserve(self, size: int, spare: bool = False) -> None:
-        """Make room for the record of a message of ``size`` bytes, before anything changes; with
-        ``spare`` also where the disk is full, as it makes room itself or lets others go on.
-
-        Raises ReadOnlyError and StorageFull.
-        """
-        if self._replayed:
-            return
-        if self._ended_lock is not None:
-            # The journal must know that the lock is free before anyone else writes.
-            message = encode_request(Request("unlock", 2, token=self._ended_lock.token))
-            self._store.reserve(STAMP.size + len(message), spare=True)
-            self._append(message)
-            self._ended_lock = None
-        self._store.reserve(STAMP.size + size, spare)
-
-    def _append(self, message: bytes) -> None:
-        if self._replayed:
-            self.sequence = self._replayed
-        else:
-            self._now = self._clock()
-            self.sequence = self._store.append(STAMP.pack(self._now) + message)
-            self._unflushed = True
-
-    def _record(self, asked: Asked, what: str, where: Path, changes: list[Change]) -> None:
-        """Append what was done to the journal and to the history."""
-        self._append(asked.message)
-        self.history.add(Step(what, where, self._now, asked.request.client, changes))
-
-    def _undo(self, asked: Asked, steps: int = 1) -> Reply:
-        self._reserve(len(asked.message), spare=True)
+    def _undo(self, envelope: Envelope, steps: int) -> bytes:
+        answer = self._answer_to(envelope.request, Reply())
+        self._reserve(envelope.message, spare=True)
         self.history.undo_steps(steps)
-        self._append(asked.message)
-        return Reply()
+        return self._commit(envelope, answer, _nothing)
 
-    def _redo(self, asked: Asked, steps: int = 1) -> Reply:
-        self._reserve(len(asked.message))
+    def _redo(self, envelope: Envelope, steps: int) -> bytes:
+        answer = self._answer_to(envelope.request, Reply())
+        self._reserve(envelope.message, spare=True)
         self.history.redo_steps(steps)
-        self._append(asked.message)
-        return Reply()
+        return self._commit(envelope, answer, _nothing)
 
-    def _steps(self, asked: Asked, limit: int | None = None) -> Reply:
+    def _steps(self, envelope: Envelope, limit: int | None) -> Reply:
         return Reply(
             [
                 {
@@ -495,104 +579,120 @@ class Database:
             ]
         )
 
-    def _read_all(self, asked: Asked) -> Reply:
+    def _read_all(self, envelope: Envelope) -> Reply:
         return Reply(self.tree.root, plain=self.tree.plain)
 
-    def _hello(self, asked: Asked) -> Reply:
+    def _hello(self, envelope: Envelope) -> Reply:
         return Reply({"sequence": self.sequence})
 
-    def _configure(self, asked: Asked) -> Reply:
-        self._reserve(len(asked.message), spare=True)
-        (self.history.limit,) = asked.request.args
-        self.history.trim()
-        self._append(asked.message)
-        return Reply()
+    def _configure(self, envelope: Envelope) -> bytes:
+        self._reserve(envelope.message, spare=True)
+        return self._commit(envelope, b"", self.history.set_limit, *envelope.request.args)
 
     # --- exec ------------------------------------------------------------------------------
 
-    def _exec(self, asked: Asked) -> Reply:
+    def _exec(self, envelope: Envelope) -> Reply | bytes:
         """Run source with `db` as the tree.
 
         The record holds what it did, and in place of the source what it printed.
         """
-        request = asked.request
-        done = Transaction(self.tree, lambda: self._reserve(len(request.command or "")))
-        if self._replayed:
-            printed = request.command or ""
-            for command in request.commands:
-                done.do(command)
-        elif self._interpreter is None:
-            raise ExecRefused(
-                "this server runs no code of its clients; it must be started with --exec for that"
-            )
-        else:
-            printed, commands = self._interpreter.run(request.command or "", done)
-            try:
-                asked = _resolved(asked, commands, printed)
-                self._reserve(len(asked.message))
-            except PyzdbError:
-                done.revert()
-                raise
-        self._record(asked, "exec", (), done.changes)
-        return Reply(printed)
+        request = envelope.request
+        printed = request.command or ""
+        source = printed.encode()
+        done = Transaction(self.tree, lambda: self._reserve(source))
+        try:
+            if self._replayed:
+                for command in request.commands:
+                    done.do(command)
+            elif self._interpreter is None:
+                raise ExecRefused(
+                    "this server runs no code of its clients; it must be started with --exec for"
+                    " that"
+                )
+            else:
+                printed, commands = self._interpreter.run(printed, done)
+                envelope = _resolved(envelope, commands, printed)
+                self._reserve(envelope.message)
+            answer = self._answer_to(request, Reply(printed))
+        except BaseException:
+            done.revert()
+            raise
+        step = Step("exec", (), self._now, request.client, done.changes)
+        return self._commit(envelope, answer, self._keep, step)
 
     # --- the lock --------------------------------------------------------------------------
 
-    def _admits(self, asked: Asked) -> bool:
+    def _admits(self, envelope: Envelope) -> bool:
         """True for a message that may be served though there is, or was, a lock."""
         if self._read_only:
             return True  # it does not see the lock being used, so it does not know its end
-        request = asked.request
+        request = envelope.request
         now = self._monotonic()
         if self.lock.has_ended(now):
             self._end_lock()
-        return self.lock.admits(request.token, asked.on_lock_socket, now) or request.mode == "hello"
+        return (
+            self.lock.admits(request.token, envelope.on_lock_socket, now) or request.mode == "hello"
+        )
+
+    def _end_lock_in_journal(self, held: Held) -> None:
+        request = Request("unlock", 2, token=held.token)
+        self._ended_lock = None
+        try:
+            envelope = Envelope(request, encode_request(request))
+            self._reserve(envelope.message, spare=True)
+        except BaseException:
+            self._ended_lock = held
+            raise
+        self._commit(envelope, b"", _nothing)
+        self.tree.state = SETTLED
 
     def _end_lock(self) -> None:
         self._ended_lock = self.lock.held
         logger.info("the lease of the lock ended: %s", self.lock.held)
         self.lock.free()
 
-    def _take_lock(self, asked: Asked) -> Reply:
-        request = asked.request
-        self._reserve(len(asked.message))
+    def _take_lock(self, envelope: Envelope) -> bytes:
+        request = envelope.request
+        self._reserve(envelope.message)
         if self.lock.held is not None:
             raise LockError("this client holds the lock already")
-        lease = lease_of(request.lease)
-        self._append(asked.message)
-        self.lock.take(Held(self.sequence, lease, request.version), self._monotonic())
-        answer = {"locked": True, "uri": self._lock_uri}
+        held = Held(self._next(), lease_of(request.lease), request.version)
+        value = {"locked": True, "uri": self._lock_uri}
         if request.version != 1:
-            answer |= {"token": self.sequence, "lease": lease}
-        return Reply(answer)
+            value |= {"token": held.token, "lease": held.lease}
+        answer = self._answer_to(envelope.request, Reply(value))
+        return self._commit(envelope, answer, self.lock.take, held, self._monotonic())
 
-    def _give_lock_back(self, asked: Asked) -> Reply:
-        self._reserve(len(asked.message), spare=True)
+    def _give_lock_back(self, envelope: Envelope) -> bytes:
+        self._reserve(envelope.message, spare=True)
         if self.lock.held is None:
             raise LockError("this client does not hold the lock")
-        self._append(asked.message)
-        self.lock.free()
-        return Reply({"locked": False})
+        answer = self._answer_to(envelope.request, Reply({"locked": False}))
+        return self._commit(envelope, answer, self.lock.free)
+
+
+def _nothing() -> None:
+    """What is left to do of a change that is done."""
 
 
 def _resolved(
-    asked: Asked,
+    envelope: Envelope,
     commands: tuple[Command, ...],
     printed: str | None = None,
     moved: tuple[tuple[str, str], ...] = (),
-) -> Asked:
-    """What was asked, with what it came to in place of what it said."""
-    request = asked.request
+) -> Envelope:
+    """What was envelope, with what it came to in place of what it said."""
+    request = envelope.request
     if request.mode in ("batch", "exec"):
         request = replace(request, commands=commands, command=printed)
     else:
         (one,) = commands
         request = replace(request, args=one.args, kwargs=one.kwargs)
     request = replace(request, version=2, moved=moved)
-    return Asked(request, encode_request(request), asked.on_lock_socket)
+    return Envelope(request, encode_request(request), on_lock_socket=envelope.on_lock_socket)
 
 
-_MODES: dict[str, Callable[[Database, Asked], Reply]] = {
+_MODES: dict[str, Callable[[Database, Envelope], Reply | bytes]] = {
     "read": Database._run,
     "write": Database._run,
     "batch": Database._batch,
@@ -604,10 +704,13 @@ _MODES: dict[str, Callable[[Database, Asked], Reply]] = {
     CONFIGURE: Database._configure,
 }
 
-_WHOLE: dict[str, Callable[..., Reply]] = {
+_WHOLE: dict[str, Callable[..., Reply | bytes]] = {
     "undo": Database._undo,
     "redo": Database._redo,
     "save": Database._save,
     "history": Database._steps,
 }
 """The functions of the tree as a whole, called at the empty path."""
+
+_SIGNATURES = {name: inspect.signature(getattr(Root, name)) for name in _WHOLE}
+"""What they take."""

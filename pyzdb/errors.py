@@ -20,6 +20,7 @@
     ├── StorageError
     │   ├── StorageFull                  no room on the disk; nothing changed
     │   ├── SyncFailed                   a write or sync failed; the server ends
+    │   │   └── ChangeFailed             a change failed half-way; the server ends
     │   │   └── FilesReplaced            others removed or replaced a file; the server ends
     │   ├── CorruptFile                  damage, with the file and the offset
     │   ├── NewerFormat                  a file of a newer version of pyzdb
@@ -41,6 +42,7 @@ from typing import Any
 
 __all__ = [
     "AddressError",
+    "ChangeFailed",
     "ConnectionClosed",
     "CorruptFile",
     "EncodingError",
@@ -206,6 +208,11 @@ class SyncFailed(StorageError):
 class FilesReplaced(SyncFailed):
     """A file of the database was removed or replaced under its server, which writes nothing over
     what lies there now and ends."""
+
+
+class ChangeFailed(SyncFailed):
+    """A change failed half-way and could not be taken back, so the server ends, and starts again
+    with all that was acknowledged."""
 
 
 class CorruptFile(StorageError):

@@ -17,8 +17,8 @@ import msgspec
 from undoable import UndoLog, observed_tree
 
 from pyzdb.edits import Change
-from pyzdb.errors import HistoryError, Path
-from pyzdb.tree import Tree
+from pyzdb.errors import HistoryError, Path, PathValueError
+from pyzdb.tree import CHANGED, EDITING, Tree
 
 MAX_BYTES = 256_000_000
 """About the bytes that the steps may take, as edits.py counts them. This bounds the memory when
@@ -50,14 +50,16 @@ _UNDO, _REDO = ("undo",), ("redo",)
 
 
 class History(UndoLog):  # type: ignore[misc]  # the library has no types
-    """The steps of one tree, those done and those undone; at most ``limit`` (int) steps."""
+    """The steps of one tree, those done and those undone: at most ``limit`` (int) steps, and about
+    ``max_bytes`` of them."""
 
     index: int  # the library's: -1 when nothing is undone, one less for each undone step
 
-    def __init__(self, tree: Tree, limit: int) -> None:
+    def __init__(self, tree: Tree, limit: int, max_bytes: int = MAX_BYTES) -> None:
         super().__init__()
         self._tree = tree
         self.limit = limit
+        self._max_bytes = max_bytes
         # Beside the steps: the old ones lie cold in memory, and are dropped without a look.
         self._sizes: list[int] = []
         self._size = 0
@@ -79,7 +81,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         if self.index != -1:
             self.clear_redo()
         self._append(step)
-        if self._size > MAX_BYTES or len(self.root) > self.limit + self.limit // SLACK:
+        if self._size > self._max_bytes or len(self.root) > self.limit + self.limit // SLACK:
             self.trim()
 
     def _append(self, step: Step) -> None:
@@ -98,6 +100,11 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         self._forget(slice(len(self.root) + self.index + 1, None))
         self.index = -1
 
+    def set_limit(self, limit: int) -> None:
+        """Have at most ``limit`` steps from now on."""
+        self.limit = limit
+        self.trim()
+
     def trim(self) -> None:
         """Forget the steps beyond the limits: the oldest first, and then, since a step can only
         be redone after those before it, the last of those undone."""
@@ -108,7 +115,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
             self._forget(slice(len(self.root) - undone, None))
             self.index += undone
         size, count = self._size, 0
-        while size > MAX_BYTES and count < self.done - 1:
+        while size > self._max_bytes and count < self.done - 1:
             size -= self._sizes[count]
             count += 1
         if count:
@@ -124,18 +131,22 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         """Take back ``count`` steps. Raises HistoryError, and changes nothing, when there are
         fewer."""
         self._check(count, self.done, "undo")
+        self._tree.state = EDITING
         for _ in range(count):
             self.undo()
+        self._tree.state = CHANGED
 
     def redo_steps(self, count: int) -> None:
         """Do ``count`` undone steps again. Raises HistoryError like undo_steps."""
         self._check(count, self.undone, "redo")
+        self._tree.state = EDITING
         for _ in range(count):
             self.redo()
+        self._tree.state = CHANGED
 
     def _check(self, count: int, there: int, what: str) -> None:
         if type(count) is not int or count < 1:
-            raise ValueError(f"{what} takes a number of steps from 1 on, not {count!r}")
+            raise PathValueError(f"{what} takes a number of steps, 1 or more, not {count!r}")
         if count > there:
             steps = {0: f"there is nothing to {what}", 1: f"there is only 1 step to {what}"}
             raise HistoryError(steps.get(there, f"there are only {there} steps to {what}"))
@@ -150,7 +161,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
     def steps(self, limit: int | None = None) -> list[Step]:
         """The steps that can be undone, the newest first, at most ``limit``."""
         if limit is not None and (type(limit) is not int or limit < 0):
-            raise ValueError(f"history takes a number of steps, not {limit!r}")
+            raise PathValueError(f"history takes a number of steps, not {limit!r}")
         newest = len(self.root) + self.index + 1
         done = self.root[newest - self.done : newest]
         return list(reversed(done))[:limit]

@@ -42,9 +42,12 @@ Version 2:
     ticket      to be sent along then
     ==========  ==================================================================
 
-A field at its default is left out, and a field that is not known is ignored. The journal holds
-requests too (database.py), in which "moved" lists the large files that they moved, [[source,
-location], ...]; no client may send it.
+A field at its default is left out, and a field that is not known is ignored. A message has at most
+MESSAGE_DEPTH arrays and objects inside one another, whoever reads it.
+
+The journal holds requests too (database.py): what is not known is left out of them, so that every
+server reads them. There "moved" lists the large files that they moved, [[source, location], ...];
+no client may send it.
 """
 
 from __future__ import annotations
@@ -57,7 +60,16 @@ from typing import Any, ClassVar
 
 import msgspec
 
-from pyzdb.errors import EncodingError, MessageError, Path, PyzdbError, from_wire, to_wire
+from pyzdb.errors import (
+    EncodingError,
+    MessageError,
+    OperationError,
+    Path,
+    PyzdbError,
+    from_wire,
+    to_wire,
+)
+from pyzdb.json_text import Shape, shape_of
 from pyzdb.values import (
     BIG_INT,
     MAX_DEPTH,
@@ -76,6 +88,11 @@ CONFIGURE = "configure"
 """The mode of a record that the server itself puts into its journal: a new limit of the history
 in "args". No client may send it."""
 
+MESSAGE_DEPTH = 320
+"""Arrays and objects inside one another in a message: 100 levels of values, of which each takes at
+most three when it carries a tag, in an envelope of four. A parser's own limit is another one in
+every process and version of Python."""
+
 RESULT_DEPTH = MAX_DEPTH + 4
 """Levels of a result or of the path of an error: what is stored may be as deep as the limit, and
 lies in arrays more there, as in the pairs of an items() in a batch."""
@@ -90,7 +107,7 @@ _ESCAPE = b"\\u"
 _kwargs_of = attrgetter("kwargs")
 
 
-class Command(msgspec.Struct, array_like=True, gc=False):
+class Command(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=True):
     """What to do at one place of the tree: walk ``index``, then call ``func`` there."""
 
     index: Path = ()
@@ -115,7 +132,7 @@ class Get(msgspec.Struct, array_like=True, gc=False):
     kwargs: ClassVar[dict[str, Any]] = {}
 
 
-class Request(msgspec.Struct, omit_defaults=True, gc=False):
+class Request(msgspec.Struct, omit_defaults=True, gc=False, forbid_unknown_fields=True):
     """One request, field by field as the table above has it."""
 
     mode: str
@@ -138,6 +155,16 @@ class Request(msgspec.Struct, omit_defaults=True, gc=False):
     def single(self) -> Command:
         """The command of a request that has one."""
         return Command(self.index or (), self.func, self.args, self.kwargs)
+
+
+class _LenientCommand(Command, array_like=True, gc=False, forbid_unknown_fields=False):
+    """A command that may say more than is known."""
+
+
+class _LenientRequest(Request, omit_defaults=True, gc=False, forbid_unknown_fields=False):
+    """A request that may say more than is known."""
+
+    commands: tuple[_LenientCommand, ...] = ()
 
 
 class Reply(msgspec.Struct):
@@ -169,6 +196,7 @@ class WireReply(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 _decode = msgspec.json.Decoder(Request).decode
+_decode_lenient = msgspec.json.Decoder(_LenientRequest).decode
 _decode_version = msgspec.json.Decoder(_Version).decode
 _decode_reply = msgspec.json.Decoder(WireReply).decode
 _encode = msgspec.json.Encoder().encode
@@ -179,15 +207,55 @@ _NOTHING = WireReply()
 _DONE = _encode(_NOTHING)
 
 
+class Envelope(msgspec.Struct, frozen=True, gc=False):
+    """A message that was read: the ``request``, the ``message`` with nothing in it that is not
+    known, its ``shape`` where that was looked at, and whether it came ``on_lock_socket``: by the
+    address that the holder of the lock is sent to."""
+
+    request: Request
+    message: bytes
+    shape: Shape | None = None
+    on_lock_socket: bool = False
+
+
 def decode_request(data: bytes) -> Request:
-    """Read a request. Raises MessageError for anything that is none."""
+    """Read a request. Raises MessageError if it is not a valid one."""
+    return read_request(data).request
+
+
+def read_request(data: bytes, on_lock_socket: bool = False) -> Envelope:
+    """Read a message. Raises MessageError if it is not a valid request."""
+    shape = None
+    if data.count(b"[") + data.count(b"{") > MESSAGE_DEPTH:  # others cannot be too deep
+        shape = shape_of(data)
+        if shape.depth > MESSAGE_DEPTH:
+            raise MessageError(f"a message has at most {MESSAGE_DEPTH} levels, and this one more")
     try:
-        request = _decode(data)
+        try:
+            request = _decode(data)
+        except msgspec.ValidationError:
+            request = _known_of(_decode_lenient(data))
+            data, shape = _encode(request), None
     except msgspec.ValidationError as error:
-        raise MessageError(f"this is no request: {error}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise MessageError(f"this is not a valid request: {error}") from None
+    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
         shown = bytes(data[:TEXT_SHOWN])
-        raise MessageError(f"this is no JSON message: {error}: {shown!r}") from None
+        raise MessageError(f"this is not a JSON message: {error}: {shown!r}") from None
+    _complete(request, data)
+    return Envelope(request, data, shape, on_lock_socket)
+
+
+def _known_of(request: _LenientRequest) -> Request:
+    """The request without what is not known of it."""
+    fields = {name: getattr(request, name) for name in Request.__struct_fields__}
+    fields["commands"] = tuple(
+        [Command(one.index, one.func, one.args, one.kwargs) for one in request.commands]
+    )
+    return Request(**fields)
+
+
+def _complete(request: Request, data: bytes) -> None:
+    """Check what the types do not say, and make the values of the tags."""
     if request.version == 1:
         # An old client does not say whether there is a tag; an escape may hide its name.
         request.tagged = TAG.encode() in data or _ESCAPE in data
@@ -206,7 +274,6 @@ def decode_request(data: bytes) -> Request:
             _from_tags(request)
         except EncodingError as error:
             raise MessageError(str(error)) from None
-    return request
 
 
 def version_of(data: bytes) -> int:
@@ -344,21 +411,34 @@ def _surrogate_in(request: Request) -> EncodingError:
 
 def encode_reply(reply: Reply, version: int = 2) -> bytes:
     """Write a reply as the version of its request asks for it; always gives a message."""
-    if reply.value is None and reply.error is None and reply.wait is None and version == 2:
-        return _DONE
+    if reply.error is not None:
+        return _encode_error(reply.error, version)
     try:
-        if reply.error is None:
-            if reply.wait is not None:
-                return _encode(WireReply(wait=reply.wait, ticket=reply.ticket))
-            wire, tagged = reply.value, False
-            if version == 1 and type(wire) is tuple:
-                wire = list(wire)  # what `popitem` and its like gave to an old client
-            if not reply.plain:
-                wire, tagged = value_to_wire(wire, (), RESULT_DEPTH)
-            return _encode(wire if version == 1 else WireReply(wire, tagged))
-        error = reply.error
-    except (UnicodeEncodeError, PyzdbError, ValueError, RecursionError) as failure:
-        error = failure
+        return encode_value(reply, version)
+    except PyzdbError as error:
+        return _encode_error(error, version)
+
+
+def encode_value(reply: Reply, version: int = 2) -> bytes:
+    """Write a reply that is not an error. Raises EncodingError or OperationError for a value that
+    cannot travel."""
+    if reply.value is None and reply.wait is None and version == 2:
+        return _DONE
+    if reply.wait is not None:
+        return _encode(WireReply(wait=reply.wait, ticket=reply.ticket))
+    wire, tagged = reply.value, False
+    if version == 1 and type(wire) is tuple:
+        wire = list(wire)  # what `popitem` and its like gave to an old client
+    try:
+        if not reply.plain:
+            wire, tagged = value_to_wire(wire, (), RESULT_DEPTH)
+        return _encode(wire if version == 1 else WireReply(wire, tagged))
+    except (ValueError, RecursionError) as error:
+        why = f"the answer cannot be sent: {type(error).__name__}: {error}"
+    raise OperationError(why)
+
+
+def _encode_error(error: Exception, version: int) -> bytes:
     if version == 1:
         text = "".join(traceback.format_exception(error))
         return _encode(text.encode(errors="replace").decode())

@@ -79,11 +79,11 @@ class Interpreter:
 
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         transaction = self._running()
-        kept, known = len(transaction.changes), len(self._commands)
+        savepoint, known = transaction.savepoint, len(self._commands)
         try:
             return [self.query(command) for command in commands]
         except BaseException:
-            transaction.revert(kept)
+            transaction.revert(savepoint)
             del self._commands[known:]
             raise
 

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pyzdb.edits import Change
-from pyzdb.errors import QueryError
+from pyzdb.errors import OperationError, QueryError
 from pyzdb.messages import Command
 from pyzdb.operations import own
-from pyzdb.tree import Tree
+from pyzdb.tree import EDITING, Tree
+
+Savepoint = tuple[int, bool]
+"""How many changes there were, and whether the tree was plain."""
 
 
 class Transaction:
@@ -24,7 +27,7 @@ class Transaction:
         self._tree = tree
         self._reserve = reserve
         self._plain = plain
-        self._was_plain = tree.plain
+        self._begin = (0, tree.plain)
         self.begun = False
         self.only_fetched = True
         self.changes: list[Change] = []
@@ -32,15 +35,15 @@ class Transaction:
     def do(self, command: Command) -> Any:
         """Do one command; the result may be a part of the tree."""
         tree = self._tree
+        if tree.state is EDITING:
+            raise OperationError("a command before this one was interrupted")
         value, operation = tree.operation(command)
         if operation is None or operation.kind == "read":
             return tree.read(command, value, operation)
         if not self.begun:
             self._reserve()
             self.begun = True
-        result, changes = tree.write(command, value, operation, self._plain)
-        self.changes += changes
-        return result
+        return tree.write(command, value, operation, self._plain, self.changes)
 
     def all(self, commands: tuple[Command, ...]) -> list[Any]:
         """Do many commands: their results as they are in turn; an error has its number."""
@@ -63,9 +66,11 @@ class Transaction:
             raise
         return results
 
-    def revert(self, kept: int = 0) -> None:
-        """Take back all changes but the first ``kept``."""
-        self._tree.revert(self.changes[kept:])
-        del self.changes[kept:]
-        if not self.changes:
-            self._tree.plain = self._was_plain
+    @property
+    def savepoint(self) -> Savepoint:
+        """What `revert` goes back to."""
+        return len(self.changes), self._tree.plain
+
+    def revert(self, savepoint: Savepoint | None = None) -> None:
+        """Take back all changes, or those since a savepoint."""
+        self._tree.take_back(self.changes, *(savepoint or self._begin))

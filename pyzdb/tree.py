@@ -2,7 +2,9 @@
 
 Rules this module keeps:
 
-- A command either does all of its work or raises and changes nothing.
+- A command either does all of its work or raises and changes nothing. While edits are made the
+  tree is EDITING, and stays so when one is interrupted: nobody can tell what it is then. It is
+  CHANGED, with all changes known, until they are kept or taken back, and SETTLED again then.
 - What was done comes back as a list of changes (edits.py), which ``revert`` takes back and
   ``redo`` does again.
 - No container is at two places of the tree.
@@ -19,7 +21,7 @@ from decimal import Context, DivisionByZero, InvalidOperation, Overflow, localco
 from typing import Any
 
 from pyzdb import edits
-from pyzdb.edits import Change, Pair
+from pyzdb.edits import Change, Edit, Pair
 from pyzdb.errors import (
     OperationError,
     OperationNotAllowed,
@@ -33,7 +35,7 @@ from pyzdb.errors import (
     key_text,
     path_text,
 )
-from pyzdb.messages import Command
+from pyzdb.messages import Command, Envelope
 from pyzdb.operations import TABLE, Operation, own
 from pyzdb.values import MAX_DEPTH, TAG, is_plain
 
@@ -49,6 +51,9 @@ _OPERATORS = frozenset(
 
 LARGE = 4096
 """Bytes of a message from which on the size of a value is taken from it."""
+
+SETTLED, CHANGED, EDITING = "settled", "changed", "editing"
+"""The states of a tree."""
 
 _TAKES_SLICE = frozenset({"__setitem__", "__delitem__"})
 
@@ -83,13 +88,14 @@ def query_error(error: Exception, path: Path) -> PyzdbError:
 
 class Tree:
     """One tree; ``root`` is its dict, ``plain`` is True while nothing but plain JSON types
-    was ever written to it."""
+    was ever written to it, ``state`` is SETTLED, CHANGED or EDITING."""
 
-    __slots__ = ("plain", "root")
+    __slots__ = ("plain", "root", "state")
 
     def __init__(self, root: dict[Any, Any] | None = None, plain: bool = True) -> None:
         self.root: dict[Any, Any] = {} if root is None else root
         self.plain = plain
+        self.state = SETTLED
 
     def find(self, index: Path) -> Any:
         """Walk the index from the root by ``[key]``. Raises a QueryError with the path."""
@@ -147,24 +153,26 @@ class Tree:
         value: Any,
         operation: Operation,
         plain: bool,
-        message: bytes = b"",
-    ) -> tuple[Any, list[Change]]:
-        """Do an operation that writes: its result and the changes.
+        done: list[Change],
+        envelope: Envelope | None = None,
+    ) -> Any:
+        """Do an operation that writes, and return its result; the changes are added to ``done``.
 
-        ``plain`` (bool): the arguments are known to be of plain JSON types. ``message``: the JSON
-        that they came in, if nothing else came in it.
+        ``plain`` (bool): the arguments are known to be of plain JSON types. ``envelope``: what they
+        came in, if nothing else came in it.
         """
         index = command.index
         args = command.args
         is_set = command.func == "__setitem__" and type(value) is dict and not command.kwargs
-        if is_set and plain and self.plain:
-            return None, self._set(command, value, message)
-        # A tree of plain JSON types holds no Decimal.
-        arithmetic = _AS_IT_IS if plain and self.plain else localcontext(_ARITHMETIC)
+        if not (is_set and plain and envelope is not None and len(envelope.message) >= LARGE):
+            envelope = None  # the size of a step must not depend on what the tree holds beside it
         try:
+            if is_set and plain and self.plain:
+                return self._set(command, value, done, envelope)
             if not plain:
                 _refuse_slices(command)
-            with arithmetic:
+            # A tree of plain JSON types holds no Decimal.
+            with _AS_IT_IS if plain and self.plain else localcontext(_ARITHMETIC):
                 if operation.kind == "write":
                     path, container = self._resolve(index), value
                     result, pairs = operation.call(value, *args, **command.kwargs)
@@ -178,41 +186,63 @@ class Tree:
                     plain = plain and is_plain(new)
                     place = len(container) + key if type(container) is list and key < 0 else key
                     result, pairs = None, [edits.replace(container, place, new)]
-                return result, self._do(container, path, pairs, plain)
+                if pairs:
+                    self._do(container, path, pairs, plain, done, envelope)
+                return result
         except Exception as error:
             raise query_error(error, command.place()) from None
 
-    def _set(self, command: Command, container: dict[Any, Any], message: bytes) -> list[Change]:
+    def _set(
+        self,
+        command: Command,
+        container: dict[Any, Any],
+        done: list[Change],
+        envelope: Envelope | None,
+    ) -> None:
         """What `write` does for the commonest command of all, with fewer calls."""
-        try:
-            key, item = command.args
-            path = self._resolve(command.index)
-            undo, redo = edits.put(container, key, item)
-            room = MAX_DEPTH - 1 - len(path)
-            if len(message) < LARGE:
-                size = edits.cost(undo, redo, room, True)
-            else:
-                size = edits.cost_in(message, item, room)
-            container[key] = item
-        except Exception as error:
-            raise query_error(error, command.place()) from None
-        self.plain = _keeps_plain((undo, redo))
-        return [(path, undo, redo, size)]
+        key, item = command.args
+        path = self._resolve(command.index)
+        undo, redo = edits.put(container, key, item)
+        change = (path, undo, redo, _cost(undo, redo, MAX_DEPTH - 1 - len(path), True, envelope))
+        plain = _keeps_plain((undo, redo))
+        self.state = EDITING
+        container[key] = item
+        done.append(change)
+        self.plain = plain
+        self.state = CHANGED
 
-    def _do(self, container: Any, path: Path, pairs: list[Pair], plain: bool) -> list[Change]:
+    def _do(
+        self,
+        container: Any,
+        path: Path,
+        pairs: list[Pair],
+        plain: bool,
+        done: list[Change],
+        envelope: Envelope | None,
+    ) -> None:
         room = MAX_DEPTH - 1 - len(path)
-        changes = [(path, undo, redo, edits.cost(undo, redo, room, plain)) for undo, redo in pairs]
-        done = 0
-        try:
-            for _, redo in pairs:
-                edits.apply(container, redo)
-                done += 1
-        except BaseException:
-            # Only a key of a user's own type, or a lack of memory, can stop an edit.
-            self.revert(changes[:done])
-            raise
-        self.plain = self.plain and plain and all(map(_keeps_plain, pairs))
-        return changes
+        changes = [
+            (path, undo, redo, _cost(undo, redo, room, plain, envelope)) for undo, redo in pairs
+        ]
+        plain = self.plain and plain and all(map(_keeps_plain, pairs))
+        self.state = EDITING
+        for _, redo in pairs:
+            edits.apply(container, redo)
+        done += changes
+        self.plain = plain
+        self.state = CHANGED
+
+    def take_back(self, done: list[Change], kept: int, plain: bool) -> None:
+        """Take back all changes but the first ``kept``, and what the tree was then (``plain``).
+
+        A tree that is EDITING is left so.
+        """
+        if self.state is CHANGED:
+            self.state = EDITING
+            self.revert(done[kept:])
+            del done[kept:]
+            self.plain = plain
+            self.state = CHANGED if done else SETTLED
 
     def revert(self, changes: list[Change]) -> None:
         """Take back changes, the last first."""
@@ -255,6 +285,12 @@ class Tree:
         if places is not None:
             raise TypeError("a slice is a copy: a change of it would be lost")
         return tuple(path)
+
+
+def _cost(undo: Edit, redo: Edit, room: int, plain: bool, envelope: Envelope | None) -> int:
+    if envelope is None:
+        return edits.cost(undo, redo, room, plain)
+    return edits.cost_in(envelope.message, envelope.shape, redo[2], room)
 
 
 def _refuse_slices(command: Command) -> None:

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pyzdb.database import Asked, Database
-from pyzdb.messages import Command, Request, WireReply, decode_reply, encode_request
+from pyzdb.database import Database
+from pyzdb.messages import Command, Envelope, Request, WireReply, decode_reply, encode_request
 from pyzdb.storage.store import FileStore, Store
 
 LIMIT = 60.0
@@ -52,7 +52,7 @@ class Engine:
         self.wall.now += seconds
         self.monotonic.now += seconds
 
-    def send(self, request: Request, on_lock_socket: bool = False) -> bytes | Asked:
+    def send(self, request: Request, on_lock_socket: bool = False) -> bytes | Envelope:
         """The bytes of the answer, all that it shows being durable."""
         answer = self.db.handle(encode_request(request), on_lock_socket)
         self.db.flush()
@@ -88,7 +88,7 @@ class Engine:
         return self.get("batch", commands=commands, **fields)
 
     def old(self, on_lock_socket: bool = False, **fields: Any) -> Any:
-        """The JSON that a client of version 1 gets; an Asked when it has to wait."""
+        """The JSON that a client of version 1 gets; its Envelope when it has to wait."""
         answer = self.db.handle(json.dumps(fields).encode(), on_lock_socket)
         self.db.flush()
         return json.loads(answer) if isinstance(answer, bytes) else answer

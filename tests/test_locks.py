@@ -7,10 +7,9 @@ from typing import Any
 import pytest
 from engine import Engine, Start
 
-from pyzdb.database import Asked
 from pyzdb.errors import LockError
 from pyzdb.locks import DEFAULT_LEASE, MAX_LEASE
-from pyzdb.messages import Command
+from pyzdb.messages import Command, Envelope
 
 
 @pytest.fixture
@@ -228,7 +227,7 @@ def test_version_1_waits_for_its_answer(engine: Engine) -> None:
         engine.old(mode="read", index=["x"], func=None, args=[], kwargs={}),
         engine.old(mode="lock", action="lock"),
     ]
-    assert all(isinstance(each, Asked) for each in asked)
+    assert all(isinstance(each, Envelope) for each in asked)
     assert [engine.db.answer(each) for each in asked] == asked
     engine.get("unlock", token=token)
     assert engine.db.answer(asked[0]) == b"1"

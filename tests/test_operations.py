@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 from strategies import same
 
+from pyzdb.edits import Change
 from pyzdb.errors import OperationError, PyzdbError
 from pyzdb.messages import Command
 from pyzdb.operations import TABLE
@@ -215,7 +216,8 @@ def on_a_tree(root: dict[str, Any], func: str, args: Any, named: Any) -> Any:
     if operation.kind == "read":
         return tree.read(command, value, operation)
     before = copy.deepcopy(root)
-    result, changes = tree.write(command, value, operation, False)
+    changes: list[Change] = []
+    result = tree.write(command, value, operation, False, changes)
     after = copy.deepcopy(root)
     result = copy.deepcopy(result)
     tree.revert(changes)

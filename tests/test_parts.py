@@ -14,11 +14,11 @@ from pyzdb.storage.parts import (
     HEADER_SIZE,
     SECTOR,
     Part,
-    encode,
     part_header,
     part_name,
     part_names,
     read_part,
+    record_head,
 )
 
 SALT = b"saltsalt"
@@ -34,7 +34,8 @@ def build(
     chain, ends = 77, []
     for number, body in enumerate(bodies):
         synced = first - 1 + number // group * group
-        record, chain = encode(body, first + number, synced, chain, seed)
+        head, chain = record_head(body, first + number, synced, chain, seed)
+        record = head + body
         data += record
         ends.append(len(data))
     return data, ends

@@ -13,9 +13,8 @@ import pytest
 import zmq
 from engine import LIMIT, Engine, Start
 
-from pyzdb.database import Asked
 from pyzdb.errors import SnapshotFailed
-from pyzdb.messages import Request, decode_reply, encode_request
+from pyzdb.messages import Envelope, Request, decode_reply, encode_request
 from pyzdb.saves import Saves
 from pyzdb.server.responder import Responder
 from pyzdb.storage.disk import Disk
@@ -271,7 +270,7 @@ def test_a_save_is_noticed_to_end_also_when_it_begins_as_another_ends(
 
 def test_whoever_waits_for_a_save_is_asked_again(engine: Engine) -> None:
     asked = engine.old(mode="write", index=[], func="save", args=[], kwargs={})
-    assert isinstance(asked, Asked)
+    assert isinstance(asked, Envelope)
     assert engine.db.answer(asked) is asked
     engine.end_save()
     assert engine.db.answer(asked) == b"null"

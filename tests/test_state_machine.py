@@ -193,7 +193,9 @@ class Comparison(RuleBasedStateMachine):
     def change(self, command: Command) -> list[edits.Change]:
         value, operation = self.tree.operation(command)
         assert operation is not None
-        return self.tree.write(command, value, operation, False)[1]
+        changes: list[edits.Change] = []
+        self.tree.write(command, value, operation, False, changes)
+        return changes
 
     def log(self, before: dict[Any, Any], changes: list[edits.Change]) -> None:
         self.history.add(Step("test", (), 0.0, "tester", changes))

@@ -19,7 +19,7 @@ from pyzdb.errors import (
     QueryError,
 )
 from pyzdb.messages import Command
-from pyzdb.tree import Tree
+from pyzdb.tree import CHANGED, EDITING, SETTLED, Tree
 from pyzdb.values import MAX_DEPTH, TAG, dumps, loads
 
 
@@ -29,14 +29,16 @@ def call(tree: Tree, index: tuple[Any, ...], func: str | None, *args: Any, **nam
     value, operation = tree.operation(command)
     if operation is None or operation.kind == "read":
         return tree.read(command, value, operation)
-    return tree.write(command, value, operation, True)[1]
+    changes: list[Change] = []
+    tree.write(command, value, operation, True, changes)
+    return changes
 
 
 def write(tree: Tree, command: Command) -> None:
     """Do a command that writes, and whose arguments may be of any type."""
     value, operation = tree.operation(command)
     assert operation is not None
-    tree.write(command, value, operation, False)
+    tree.write(command, value, operation, False, [])
 
 
 @pytest.fixture
@@ -197,15 +199,24 @@ class Grudging:
 
 
 @pytest.mark.parametrize("looks", range(1, 5))
-def test_an_edit_that_fails_half_way_is_taken_back(tree: Tree, looks: int) -> None:
+def test_a_tree_whose_edits_were_interrupted_says_so(tree: Tree, looks: int) -> None:
     before = list(tree.root.items())
     command = Command((), "update", ([("new", 1), (Grudging(looks), 2), ("last", 3)],))
     try:
         write(tree, command)
     except PathValueError:
-        assert list(tree.root.items()) == before
+        assert tree.state is EDITING or (tree.state is SETTLED and [*tree.root.items()] == before)
     else:
+        assert tree.state is CHANGED
         assert len(tree.root) == len(before) + 3
+
+
+def test_what_was_changed_is_taken_back_and_the_tree_is_settled(tree: Tree) -> None:
+    before = copy.deepcopy(tree.root)
+    done = call(tree, (), "update", {"new": 1, "x": 2})
+    tree.take_back(done, 0, True)
+    assert same(tree.root, before)
+    assert (done, tree.state) == ([], SETTLED)
 
 
 # --- what lies where ---------------------------------------------------------------------------

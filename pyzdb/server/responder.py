@@ -21,9 +21,9 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-from pyzdb.database import Asked, Database
+from pyzdb.database import Database
 from pyzdb.errors import MessageError
-from pyzdb.messages import Reply, encode_reply
+from pyzdb.messages import Envelope, Reply, encode_reply
 from pyzdb.sockets import Socket, readable, receive, send
 
 AT_ONCE = int(zmq.NOBLOCK)
@@ -59,7 +59,7 @@ class Responder:
         self._database = database
         self._lock_socket = lock_socket
         self._sockets = list(sockets) if lock_socket is None else [*sockets, lock_socket]
-        self._parked: dict[Socket, Asked] = {}
+        self._parked: dict[Socket, Envelope] = {}
         self._lone_rounds = 0
 
     def run(self, stop_fd: int, tick: Callable[[], float | None]) -> None:
@@ -144,8 +144,8 @@ class Responder:
     def _unpark(self) -> list[tuple[Socket, bytes]]:
         """The answers that those who wait can have by now."""
         answers = []
-        for socket, asked in list(self._parked.items()):
-            answer = self._database.answer(asked)
+        for socket, envelope in list(self._parked.items()):
+            answer = self._database.answer(envelope)
             if isinstance(answer, bytes):
                 answers.append((socket, answer))
                 del self._parked[socket]

@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 from pyzdb.errors import StorageError, StorageFull, SyncFailed
 from pyzdb.storage.disk import NO_ROOM, Disk, identity_of, replaced
-from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, encode, part_header, part_name
+from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_header, part_name, record_head
 
 Fsync = Literal["always", "everysec", "never"]
 
@@ -173,22 +173,33 @@ class Journal:
 
     def append(self, body: bytes) -> int:
         """Add a record, for which there is room, to what `flush` will write, and return its
-        sequence."""
+        sequence. When this raises and `sequence` is another one, the record may be half there."""
         self._check()
-        self.sequence += 1
-        record, self._chain = encode(body, self.sequence, self._synced, self._chain, self._seed)
-        self._buffer.append(record)
-        self._end += len(record)
-        self.size += len(record)
-        return self.sequence
+        sequence = self.sequence + 1
+        head, chain = record_head(body, sequence, self._synced, self._chain, self._seed)
+        self.sequence = sequence
+        self._buffer += (head, body)
+        self._chain = chain
+        self._end += HEADER_SIZE + len(body)
+        self.size += HEADER_SIZE + len(body)
+        return sequence
+
+    def fail(self, reason: str) -> None:
+        """Write nothing any more: what was appended and not flushed is given up."""
+        self._failure = self._failure or reason
 
     def flush(self) -> None:
         """Write what was appended, and sync it as the policy says. Raises SyncFailed."""
         self._check()
         if self._buffer:
-            data = b"".join(self._buffer)  # the same object when there is only one
+            size = sum(map(len, self._buffer))
+            # A large record is written as it lies in memory; small ones take one call together.
+            pieces = self._buffer if size > LARGE else [b"".join(self._buffer)]
+            offset = self._end - size
             try:
-                self._disk.write(self._fd, data, self._end - len(data))
+                for piece in pieces:
+                    self._disk.write(self._fd, piece, offset)
+                    offset += len(piece)
             except OSError as error:
                 raise self._fail(self._path, error) from error
             self._room = max(self._room, self._end)

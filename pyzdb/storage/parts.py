@@ -142,12 +142,14 @@ def part_header(first: int, previous: int, salt: bytes) -> tuple[bytes, int]:
     return bare + seed.to_bytes(4, "little"), seed
 
 
-def encode(body: bytes, sequence: int, synced: int, previous: int, seed: int) -> tuple[bytes, int]:
-    """A record and its checksum."""
+def record_head(
+    body: bytes, sequence: int, synced: int, previous: int, seed: int
+) -> tuple[bytes, int]:
+    """What comes before the body of a record, and its checksum."""
     head = _HEAD.pack(MARK, len(body), sequence, synced)
     head_check = crc32(head, seed)
     check = crc32(body, previous ^ head_check)
-    return head + _CHECKS.pack(head_check, check) + body, check
+    return head + _CHECKS.pack(head_check, check), check
 
 
 def read_header(data: bytes, filename: str) -> Part:

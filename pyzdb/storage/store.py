@@ -89,6 +89,9 @@ class Store(Protocol):
     def append(self, body: bytes) -> int:
         """Add a record to what `flush` writes, and return its sequence."""
 
+    def fail(self, reason: str) -> None:
+        """Take nothing more, and give up what was appended and not flushed."""
+
     def flush(self) -> None:
         """Make what was appended durable, as the policy says. Raises SyncFailed."""
 
@@ -243,6 +246,9 @@ class FileStore:
 
     def append(self, body: bytes) -> int:
         return self._journal.append(body)
+
+    def fail(self, reason: str) -> None:
+        self._journal.fail(reason)
 
     def flush(self) -> None:
         self._journal.flush()
@@ -454,6 +460,9 @@ class MemoryStore:
         self.journal_size += len(body)
         return self.sequence
 
+    def fail(self, reason: str) -> None:
+        self._buffer.clear()
+
     def flush(self) -> None:
         self._flushed += self._buffer
         self._buffer.clear()
@@ -509,6 +518,9 @@ class ReadOnlyStore:
 
     def append(self, body: bytes) -> int:
         raise ReadOnlyError("this server only reads")
+
+    def fail(self, reason: str) -> None:
+        pass
 
     def flush(self) -> None:
         pass
