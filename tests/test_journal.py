@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from disks import FaultyDisk, SmallDisk, broken, no_room
 
-from pyzdb.errors import StorageError, StorageFull, SyncFailed
+from pyzdb.errors import FilesReplaced, StorageError, StorageFull, SyncFailed
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import LARGE, ROOM, SPARE, SYNC_INTERVAL, Fsync, Journal
@@ -223,6 +223,29 @@ def test_a_new_part_is_made_of_the_room_of_the_old_one(filename: str) -> None:
     journal.flush()
     assert stored(filename) == [(1, b"one"), (2, b"two")]
     journal.close()
+
+
+def test_a_part_that_another_was_copied_over_is_not_written_into(
+    filename: str, journal: Journal
+) -> None:
+    add(journal, b"one")
+    journal.flush()
+    path = Path(part_name(filename, 1))
+    older = path.read_bytes()
+    add(journal, b"two")
+    journal.flush()
+    newer = path.read_bytes()
+    assert len(older) == len(newer)
+    path.write_bytes(older)  # into the same file: what `cp` does
+    with pytest.raises(FilesReplaced, match="was replaced under the server"):
+        journal.look()
+    add(journal, b"three")
+    with pytest.raises(FilesReplaced, match="was replaced under the server"):
+        journal.flush()
+    with pytest.raises(SyncFailed, match="was replaced under the server"):
+        journal.flush()
+    journal.close()
+    assert path.read_bytes() == older
 
 
 def test_the_memory_of_a_large_record_is_given_back_when_it_is_on_the_disk(filename: str) -> None:

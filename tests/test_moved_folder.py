@@ -15,7 +15,7 @@ from programs import LIMIT, Server, wait_until
 
 from pyzdb.cli import DISK_FAILED, OK
 from pyzdb.client import client
-from pyzdb.errors import PyzdbError
+from pyzdb.errors import PyzdbError, ServerTimeout
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.parts import part_names
@@ -279,6 +279,32 @@ def test_a_whole_backup_copied_into_the_folder_is_served_as_it_is(
     assert {name: after[name] for name in before} == before
     assert tree(serve, connect, data) == {"backup": 1}
     read_contents(Disk(), str(data / "db.pkl"))
+
+
+def test_a_backup_copied_over_all_files_of_a_running_database_is_not_written_into(
+    tmp_path: Path, serve: Callable[..., Server], connect: Connect
+) -> None:
+    data, backup = tmp_path / "data", tmp_path / "backup"
+    data.mkdir()
+    server = serve(data)
+    db = connect(server.write_uri, timeout=5.0)
+    db["backup"] = 1
+    shutil.copytree(data, backup)  # with its journal, which no save has replaced
+    for number in range(10):
+        db[number] = number
+    assert server.process is not None
+    server.process.send_signal(signal.SIGSTOP)
+    for path in backup.glob("db.pkl*"):
+        shutil.copyfile(path, data / path.name)
+    before = content(data)
+    server.process.send_signal(signal.SIGCONT)
+    with pytest.raises(ServerTimeout):
+        db["x"] = 1
+    assert ended(server) == DISK_FAILED
+    after = content(data)
+    assert after.pop("db.pkl.rescued")
+    assert after == before
+    assert tree(serve, connect, data) == {"backup": 1}
 
 
 def test_a_snapshot_that_is_copied_and_put_back_does_no_harm(

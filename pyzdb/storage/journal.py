@@ -9,7 +9,8 @@ Rules this module keeps (the bytes are described in `parts`):
 - After a write or sync that failed nothing is known of the disk, so everything is refused.
 - A sync vouches for what was written before it began, and for nothing else.
 - A new part is written aside, synced and renamed, so a part always has its whole header.
-- The part that is written is locked, from before it has its name.
+- The part that is written is locked, from before it has its name. Before each write its end is
+  compared with what was written last: a backup that was copied over it is not written into.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Any, Literal
 
-from pyzdb.errors import StorageError, StorageFull, SyncFailed
+from pyzdb.errors import FilesReplaced, StorageError, StorageFull, SyncFailed
 from pyzdb.storage.disk import NO_ROOM, Disk, identity_of, replaced
 from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_header, part_name, record_head
 
@@ -106,7 +107,7 @@ class Journal:
         self._fd, self._path, self._first = fd, path, first
         self._identity = identity_of(disk.status(fd))[:2]
         self._seed, self._chain, self._end, self._room = seed, previous, HEADER_SIZE, HEADER_SIZE
-        self._cached = self._end
+        self._cached, self._tail = self._end, header
         self.sequence = self._flushed = self._synced = first - 1
 
     def resume(self, part: Part, fd: int, size: int) -> None:
@@ -116,7 +117,10 @@ class Journal:
         snapshot take, in bytes.
         """
         disk = self._disk
+        tail = part.data[part.end - HEADER_SIZE : part.end]
         try:
+            if disk.read(fd, HEADER_SIZE, part.end - HEADER_SIZE) != tail:
+                raise replaced(part.filename, disk.identity(part.filename))
             if part.torn:
                 disk.truncate(fd, part.end)
             # A system whose sync failed may count as written what never reached the disk.
@@ -124,6 +128,9 @@ class Journal:
             disk.write(fd, part.data[start : part.end], start)
             disk.sync(fd)
             status = disk.status(fd)
+        except FilesReplaced:
+            disk.close(fd)
+            raise
         except OSError as error:
             disk.close(fd)
             raise SyncFailed(f"{part.filename} cannot be synced: {error.strerror}") from error
@@ -131,7 +138,7 @@ class Journal:
         self._identity = identity_of(status)[:2]
         self._seed, self._chain = part.seed, part.chain
         self._end, self._room = part.end, status.st_size
-        self._cached = self._end
+        self._cached, self._tail = self._end, tail
         self.sequence = self._flushed = self._synced = part.sequence
         self.size = size
 
@@ -197,12 +204,16 @@ class Journal:
             pieces = self._buffer if size > LARGE else [b"".join(self._buffer)]
             offset = self._end - size
             try:
+                if self._disk.read(self._fd, HEADER_SIZE, offset - HEADER_SIZE) != self._tail:
+                    raise self._overwritten()
                 for piece in pieces:
                     self._disk.write(self._fd, piece, offset)
                     offset += len(piece)
             except OSError as error:
                 raise self._fail(self._path, error) from error
             self._room = max(self._room, self._end)
+            last = pieces[-1] if len(pieces[-1]) >= HEADER_SIZE else b"".join(self._buffer[-2:])
+            self._tail = last[-HEADER_SIZE:]
             self._buffer.clear()
             self._flushed = self.sequence
             if self._fsync == "everysec" and self._unsynced_since is None:
@@ -235,6 +246,9 @@ class Journal:
         others have cut or overwritten it."""
         now = self._disk.identity(self._path)
         if now is None or now[:2] != self._identity or now[2] != self._room:
+            raise replaced(self._path, now)
+        written = self._end - sum(map(len, self._buffer))
+        if self._disk.read(self._fd, HEADER_SIZE, written - HEADER_SIZE) != self._tail:
             raise replaced(self._path, now)
 
     def tick(self) -> float | None:
@@ -299,8 +313,13 @@ class Journal:
             self._fd = -1
             self._failure = self._failure or f"{self._path} is closed"
 
-    def refuse(self, reason: str) -> None:
-        """Take nothing any more, and leave the file as it is."""
+    def _overwritten(self) -> FilesReplaced:
+        error = replaced(self._path, self._disk.identity(self._path))
+        self.fail(str(error))
+        return error
+
+    def explain(self, reason: str) -> None:
+        """Give the reason of a failure in more words."""
         self._failure = reason
 
     def _check(self) -> None:

@@ -277,11 +277,11 @@ class FileStore:
         try:
             look()
         except FilesReplaced as error:
-            self._journal.refuse(str(error))
+            self._journal.fail(str(error))
             raise
         except OSError as error:
             text = f"the files of {self._filename} cannot be looked at: {error.strerror}"
-            self._journal.refuse(text)
+            self._journal.fail(text)
             raise SyncFailed(text) from error
 
     def rescue(self, error: FilesReplaced, state: Callable[[], State]) -> FilesReplaced:
@@ -295,7 +295,7 @@ class FileStore:
             text = f"{error}; all that was acknowledged is in the other files of the database"
         except (FilesReplaced, OSError):
             text = f"{error}; {self._keep(state)}"
-        self._journal.refuse(text)
+        self._journal.explain(text)
         return FilesReplaced(text)
 
     def _keep(self, state: Callable[[], State]) -> str:
