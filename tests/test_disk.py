@@ -154,6 +154,7 @@ def test_a_file_that_is_mounted_by_itself_is_no_database(tmp_path: Path) -> None
     refuse_mount("/app/folder/db.pkl", str(table))
     refuse_mount("/app/my data/other.pkl", str(table))
     refuse_mount(str(tmp_path / "db.pkl"))
+    refuse_mount("/app/my data/db.pkl", str(tmp_path / "no such table"))
 
 
 def test_what_cannot_be_locked_is_not_taken_for_locked(path: str) -> None:

@@ -76,8 +76,11 @@ def refuse_mount(path: str, mounts: str = MOUNTS) -> None:
 
     A save could not take its place, and the journal beside it would lie elsewhere.
     """
-    with open(mounts, "rb") as table:
-        points = [line.split(b" ")[MOUNT_POINT] for line in table]
+    try:
+        with open(mounts, "rb") as table:
+            points = [line.split(b" ")[MOUNT_POINT] for line in table]
+    except FileNotFoundError:  # nothing tells what is mounted here
+        return
     if os.fsencode(path) in map(_unescaped, points):
         raise StorageError(
             f"{path} is mounted as a single file, so it cannot be replaced by a save, and its "
