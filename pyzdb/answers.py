@@ -7,7 +7,7 @@ Rules this module keeps:
 - A repeat gets the same bytes. When these are not known any more, or when the client may have
   been forgotten, it gets OutcomeUnknown: nothing is ever done a second time.
 - The table is bounded in clients and in bytes. A client that is not in it can have been forgotten
-  only if it said hello before the last one was dropped: its ``since`` tells.
+  only if it said hello before one that was dropped was last answered: its ``since`` tells.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ MAX_BYTES = 64 * 1024 * 1024
 """Bytes of all answers that are remembered: enough for 10,000 usual ones and a few large ones."""
 
 
-_NOTHING = (0, None)
+Answer = tuple[int, bytes | None, int]
+"""The number of a request, what it was answered if that is kept, and the sequence by then."""
+
+_NOTHING: Answer = (0, None, 0)
 """What is known of a client that has not written."""
 
 
@@ -33,7 +36,7 @@ class Answers:
     def __init__(self, max_clients: int = MAX_CLIENTS, max_bytes: int = MAX_BYTES) -> None:
         self._max_clients = max_clients
         self._max_bytes = max_bytes
-        self._known: dict[str, tuple[int, bytes | None]] = {}  # the longest silent first
+        self._known: dict[str, Answer] = {}  # the longest silent first
         self._size = 0
         self._forgotten = 0
 
@@ -47,7 +50,7 @@ class Answers:
                     "before is not known, and it is not done now"
                 )
             return None
-        last, answer = known
+        last, answer, _ = known
         if number > last:
             return None
         if number < last or answer is None:
@@ -60,20 +63,21 @@ class Answers:
         """Keep the answer to a client's newest request; ``sequence`` is the journal's by now."""
         known = self._known
         kept = answer if len(answer) <= self._max_bytes else None
-        _, before = known.pop(client, _NOTHING)  # to stand at the end again
-        known[client] = (number, kept)
+        _, before, _ = known.pop(client, _NOTHING)  # to stand at the end again
+        known[client] = (number, kept, sequence)
         self._size += len(kept or b"") - len(before or b"")
         while len(known) > self._max_clients or self._size > self._max_bytes:
-            _, dropped = known.pop(next(iter(known)))
+            _, dropped, answered = known.pop(next(iter(known)))
             self._size -= len(dropped or b"")
-            self._forgotten = sequence
+            self._forgotten = max(self._forgotten, answered)
 
     def state(self) -> dict[str, Any]:
         """All of it as builtins, for a snapshot."""
         return {"known": dict(self._known), "forgotten": self._forgotten}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Take the place of what ``state`` described."""
-        self._known = dict(state["known"])
+    def restore(self, state: dict[str, Any], sequence: int) -> None:
+        """Take the place of what ``state`` described, in a snapshot up to ``sequence``."""
+        # Earlier versions did not keep when a client was answered.
+        self._known = {name: (*known, sequence)[:3] for name, known in state["known"].items()}
         self._forgotten = state["forgotten"]
-        self._size = sum(len(answer or b"") for _, answer in self._known.values())
+        self._size = sum(len(answer or b"") for _, answer, _ in self._known.values())

@@ -2,9 +2,12 @@
 
 Rules this module keeps:
 
-- Each thread has a session of its own: an id, its numbers, its sockets and its lock. A process
+- Each thread has sessions of its own, mostly one: an id, its numbers and its sockets. A process
   that was forked begins new ones. No other thread uses its sockets; one that closes them waits
   until they are not in use.
+- A session is taken out of the list of those that are idle while it is used, so that a query of a
+  signal handler, or of a finalizer, in the middle of another one has another session. The lock is
+  the thread's, and of one task of it.
 - A session has one request under way. It sends it again when there is silence; the number in it
   makes a write happen once, however often it arrives.
 - REQ_RELAXED and REQ_CORRELATE keep a socket usable after a lost answer, and an answer to an
@@ -12,6 +15,8 @@ Rules this module keeps:
 - Nothing waits for ever: after ``timeout`` seconds of silence ServerTimeout says which address
   did not answer. Before, a socket that stays silent is replaced by a new one: the connection below
   it may be dead without an end of it that anybody was told.
+- An error that is raised is held by no name of a frame that it leads back to: such a ring is found
+  by nobody, as Python's collector does not watch a reply.
 - Where no read-only server answers, reads go to the server that writes, whose tree is the newest.
 """
 
@@ -110,6 +115,11 @@ _PROBE = encode_request(Request("read", 2, (), "__len__"))
 _IDEMPOTENT = frozenset({"history", "save"})
 """Functions of the whole tree that may happen twice."""
 
+_BLOCKS = (
+    "a query of pyzdb waits for its answer in a running event loop, and all tasks with it: "
+    "`await asyncio.to_thread(...)` runs it aside"
+)
+
 OnWait = Callable[[str, float], None]
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
@@ -158,54 +168,81 @@ class Connection:
         self.timeout = timeout
         self.on_wait: OnWait | None = None
         self._closed = False
+        self._may_warn = True
         self._reader_is_away = False
         self._ipv6: dict[str, bool] = {}
         self._begin()
         _connections.add(self)
 
     def _begin(self) -> None:
-        self._local = threading.local()
-        self._opening = threading.Lock()
+        self._own = _Own()
+        self._opening = threading.RLock()  # a signal handler may begin a session meanwhile
         self._context: Context | None = None
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
 
     def exec(self, source: str) -> str:
         """Run Python source in the server, and return what it printed. Raises ExecRefused."""
-        request = Request("exec", 2, command=source)
-        printed: str = self._session().do(request)
+        printed: str = self._do(Request("exec", 2, command=source))
         return printed
 
     def fetch(self, index: Path) -> Any:
         """Return what is at a path, or raise why there is nothing."""
-        request = Request("read", 2, index, None, (), _NO_NAMES)
-        session = self._session()
-        return session.ask(request, session.reader() if self._reader_is_away else self.read_uri)
+        return self._read(Request("read", 2, index, None, (), _NO_NAMES))
 
     def query(self, command: Command) -> Any:
         """Do one command and return its result, or raise its error."""
-        session = self._session()
         index, func = command.index, command.func
-        mode = "read" if func in READS else "write"
-        request = Request(mode, 2, index, func, command.args, command.kwargs)
-        if mode == "read":
+        if func in READS:
+            return self._read(Request("read", 2, index, func, command.args, command.kwargs))
+        request = Request("write", 2, index, func, command.args, command.kwargs)
+        return self._do(request, once=bool(index) or func not in _IDEMPOTENT)
+
+    def _read(self, request: Request) -> Any:
+        idle = self._idle()
+        session = idle.pop() if idle else self._begin_session()
+        try:
             return session.ask(request, session.reader() if self._reader_is_away else self.read_uri)
-        if not index and func in _IDEMPOTENT:
-            return session.ask(request)
-        return session.do(request)
+        finally:
+            idle.append(session)
+
+    def _do(self, request: Request, once: bool = True) -> Any:
+        idle = self._idle()
+        session = idle.pop() if idle else self._begin_session()
+        try:
+            return session.do(request) if once else session.ask(request)
+        finally:
+            idle.append(session)
+
+    def _idle(self) -> list[_Session]:
+        """The sessions of this thread that are not in use."""
+        if self._may_warn and "asyncio" in sys.modules and _current_task() is not None:
+            self._may_warn = False
+            warnings.warn(_BLOCKS, RuntimeWarning, stacklevel=5)
+        return self._own.idle
 
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         """Do all commands or none, and return their results."""
         request = Request("batch", 2, commands=cast(tuple[Command, ...], commands))
-        results: list[Any] = self._session().do(request)
+        results: list[Any] = self._do(request)
         return results
 
     def lock(self, timeout: float | None = None, lease: float | None = None) -> None:
         """Wait for the lock of the whole tree. Raises LockTimeout."""
-        self._session().lock(timeout, lease)
+        idle = self._idle()
+        session = idle.pop() if idle else self._begin_session()
+        try:
+            session.lock(timeout, lease)
+        finally:
+            idle.append(session)
 
     def unlock(self) -> None:
         """Give the lock back. Raises LockError when this thread does not hold it."""
-        self._session().unlock()
+        idle = self._idle()
+        session = idle.pop() if idle else self._begin_session()
+        try:
+            session.unlock()
+        finally:
+            idle.append(session)
 
     def close(self) -> None:
         """Close every socket; what another thread waits for raises ConnectionClosed.
@@ -214,16 +251,15 @@ class Connection:
         """
         if self._closed:
             return
-        session = getattr(self._local, "session", None)
-        if session is not None and session.holds_lock:
+        if self._own.holder.token is not None:
             self.timeout = min(self.timeout, GOODBYE)
             with contextlib.suppress(PyzdbError):  # then its lease will end
-                session.unlock()
+                self.unlock()
         with self._opening:
             if self._closed:  # by another thread, meanwhile
                 return
             self._closed = True
-            self._local = threading.local()
+            self._own = _Own()
         if self._context is not None:
             # The end of the context wakes those who wait; then each session can be closed.
             ending = threading.Thread(target=self._context.term)
@@ -271,33 +307,59 @@ class Connection:
         if self.on_wait is not None:
             self.on_wait(reason, seconds)
 
-    def _session(self) -> _Session:
-        session: _Session | None = getattr(self._local, "session", None)
-        return session or self._begin_session()
-
     def _begin_session(self) -> _Session:
         with self._opening:
             if self._closed:
                 raise ConnectionClosed(f"{self!r}: make another one with client()")
             if self._context is None:
-                self._context = zmq.Context()
+                context: Context = zmq.Context()
                 # Each thread has sockets of its own: the limit is that of the process.
-                self._context.max_sockets = self._context.get(zmq.SOCKET_LIMIT)
-            session = self._local.session = _Session(self, self._context)
+                context.max_sockets = context.get(zmq.SOCKET_LIMIT)
+                if self._context is None:  # still, as a signal handler may have begun meanwhile
+                    self._context = context
+            session = _Session(self, self._context, self._own.holder)
             self._sessions.add(session)
         return session
 
     def _begin_anew(self) -> None:
         """Begin again in a forked process."""
         if not self._closed:
-            _inherited.append((self._context, self._local, self._sessions))
+            _inherited.append((self._context, self._own, self._sessions))
             self._begin()
 
 
-class _Session:
-    """What one thread has of a connection."""
+class _Holder:
+    """The lock of one thread: its ``token`` (None: not held), the ``uri`` to use under it, and the
+    asyncio ``task`` that took it, if there is one."""
 
-    def __init__(self, connection: Connection, context: Context) -> None:
+    __slots__ = ("task", "token", "uri")
+
+    def __init__(self) -> None:
+        self.token: int | None = None
+        self.uri = ""
+        self.task: object = None
+
+    def check(self) -> None:
+        """Raise LockError when another task of the thread uses the lock than the one that took
+        it: they take turns at every `await`, which no lock of a thread can see."""
+        if self.task is not _current_task():
+            raise LockError(
+                "the lock was taken by another asyncio task of this thread, and is that task's own"
+            )
+
+
+class _Own(threading.local):
+    """What a thread has of a connection: the sessions that are ``idle``, and its lock."""
+
+    def __init__(self) -> None:
+        self.idle: list[_Session] = []
+        self.holder = _Holder()
+
+
+class _Session:
+    """One client for the server, and its sockets."""
+
+    def __init__(self, connection: Connection, context: Context, holder: _Holder) -> None:
         # The connection itself would never be collected while a thread has its session.
         self._connection = weakref.proxy(connection)
         self._uri = connection.write_uri
@@ -310,8 +372,7 @@ class _Session:
         self._id = f"{_who()}:{os.getpid()}-{os.urandom(6).hex()}"
         self._number = 0
         self._since: int | None = None
-        self._token: int | None = None
-        self._lock_uri = ""
+        self._holder = holder
 
     def do(self, request: Request, patience: float | None = None) -> Any:
         """Ask for what must happen once."""
@@ -327,8 +388,10 @@ class _Session:
         ``patience`` (seconds, default: the timeout of the connection) is how long to wait for
         the lock of another client.
         """
-        if self._token is not None:
-            uri, request.token = self._lock_uri, self._token
+        holder = self._holder
+        if holder.token is not None:
+            holder.check()
+            uri, request.token = holder.uri, holder.token
         elif uri is None:
             uri = self._uri
         message = encode_request(request)
@@ -341,9 +404,13 @@ class _Session:
             raise self._fault(error, uri) from error
         finally:
             self._uses -= 1
-        if reply.error is not None:
-            raise reply.error
-        return reply.value
+        if reply.error is None:
+            return reply.value
+        failure, reply = reply.error, None
+        try:
+            raise failure
+        finally:
+            del failure
 
     def _send(self, message: bytes, uri: str, silence: float | None = None) -> WireReply | None:
         """The answer to a message; None after so many seconds of ``silence`` (more for a large
@@ -359,8 +426,15 @@ class _Session:
             return decode_reply(receive(socket))
         except zmq.Again:
             return None
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EFSM:
+                raise
+            # The connection broke in the middle of the request, which ZeroMQ dropped without a
+            # word. What this socket sends next would lack its envelope.
+            opened.pop(uri).close()
+            return None
         finally:
-            if not is_usual:
+            if not (is_usual or socket.closed):
                 _set_patience(socket, self._first_silence)
 
     def _insist(
@@ -373,7 +447,7 @@ class _Session:
         silence = self._first_silence
         if reply is None:
             heard -= silence
-        sent_once = reply is not None
+        sent_once = reply is not None  # each time that it was sent it was answered
         back = FIRST_RETURN
         trusted = min(NEW_SOCKET, connection.timeout / 2)
         renewal = heard + trusted
@@ -384,7 +458,7 @@ class _Session:
                     raise ServerTimeout(self._unanswered(uri, now - heard))
                 connection._tell("silent", now - heard)
                 silence = min(silence * 2, LONGEST_RESEND, connection.timeout - (now - heard))
-                if uri == connection.read_uri != self._uri and self._token is None:
+                if uri == connection.read_uri != self._uri and self._holder.token is None:
                     patience_left = heard + min(READER_PATIENCE, connection.timeout / 2) - now
                     if patience_left > 0:
                         silence = min(silence, patience_left)
@@ -405,9 +479,12 @@ class _Session:
                 request.ticket = reply.ticket
                 time.sleep(back)
                 back = min(back * 1.5, LONGEST_RETURN)
-            elif type(reply.error) is OutcomeUnknown and sent_once:
+            elif (
+                type(reply.error) is OutcomeUnknown
+                and sent_once
+                and now - began < connection.timeout
+            ):
                 # It was sent once and is not done: this server only does not know the client.
-                sent_once = False
                 request.since = self._since = self._hello()
             else:
                 return reply
@@ -481,26 +558,28 @@ class _Session:
         sequence: int = self.ask(Request("hello", 2))["sequence"]
         return sequence
 
-    @property
-    def holds_lock(self) -> bool:
-        return self._token is not None
-
     def lock(self, timeout: float | None, lease: float | None) -> None:
-        if self._token is not None:
+        holder = self._holder
+        if holder.token is not None:
             raise LockError("this thread holds the lock already")
         if lease is not None:
             lease = lease_of(lease)  # JSON would carry an infinite one as none
         granted = self.do(Request("lock", 2, lease=lease), patience=timeout)
-        self._lock_uri = to_connect(granted["uri"], near=self._connection.write_uri)
-        self._token = granted["token"]
+        holder.uri = to_connect(granted["uri"], near=self._connection.write_uri)
+        holder.task = _current_task()
+        holder.token = granted["token"]
 
     def unlock(self) -> None:
-        if self._token is None:
-            raise LockError("this thread does not hold the lock")
+        holder = self._holder
+        if holder.token is None:
+            raise LockError(
+                "this thread does not hold the lock: the one that took it gives it back"
+            )
+        holder.check()
         try:
             self.do(Request("unlock", 2))
         finally:
-            self._token = None
+            holder.token = holder.task = None
 
     def _unanswered(self, uri: str, waited: float) -> str:
         start = "python server.py"
@@ -520,6 +599,15 @@ class _Session:
             socket.close()
 
     __del__ = close
+
+
+def _current_task() -> object:
+    """The asyncio task that runs, or its loop; None where there is none."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
+    loop = asyncio.events._get_running_loop()
+    return None if loop is None else asyncio.current_task(loop) or loop
 
 
 def _closed_meanwhile(uri: str) -> str:

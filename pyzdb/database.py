@@ -190,7 +190,7 @@ class Database:
             if "history" in state:
                 self.history.restore(state["history"])
             if "answers" in state:
-                self._answers.restore(state["answers"])
+                self._answers.restore(state["answers"], sequence)
             if state.get("lock") is not None:
                 self.lock.take(Held(*state["lock"]), self._monotonic())
         except Exception as error:  # a state that this version did not make may raise anything

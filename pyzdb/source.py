@@ -50,9 +50,11 @@ class Interpreter:
                 except SyncFailed:
                     raise
                 except BaseException as error:  # SystemExit too: the source is not the server
-                    # Without the first entry, which is of this file.
-                    trace = error.__traceback__ and error.__traceback__.tb_next
-                    traceback.print_exception(type(error), error, trace)
+                    # Without the first entry, which is of this file. A name for the rest would be
+                    # a ring: it leads back to this frame.
+                    traceback.print_exception(
+                        type(error), error, error.__traceback__ and error.__traceback__.tb_next
+                    )
                     transaction.revert()
                     self._commands.clear()
         finally:

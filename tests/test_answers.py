@@ -116,19 +116,28 @@ def test_who_has_not_written_for_the_longest_time_is_forgotten_first() -> None:
         answers.repeat("bob", 1, 1)
 
 
-def test_a_client_that_came_after_the_last_was_forgotten_is_new() -> None:
-    answers = Answers(max_clients=1)
+def test_a_client_is_new_unless_one_was_forgotten_that_was_answered_after_it_came() -> None:
+    answers = Answers(max_clients=2)
     answers.remember("ann", 1, b"1", 5)
-    answers.remember("bob", 1, b"2", 6)
-    assert answers.repeat("eve", 1, 6) is None
+    answers.remember("bob", 1, b"2", 8)
+    answers.remember("dan", 1, b"3", 9)
+    assert answers.repeat("eve", 1, 5) is None
     with pytest.raises(OutcomeUnknown, match="not known"):
-        answers.repeat("eve", 1, 5)
+        answers.repeat("eve", 1, 4)
+
+
+def test_any_number_of_clients_that_write_at_the_same_time_are_known_to_be_new() -> None:
+    answers = Answers(max_clients=10)
+    for number in range(1000):
+        # Each said hello four others before it writes.
+        assert answers.repeat(str(number), 1, max(0, number - 4)) is None
+        answers.remember(str(number), 1, b"1", number + 1)
 
 
 def test_the_table_is_bounded_in_bytes() -> None:
     answers = Answers(max_bytes=10)
     for number in range(4):
-        answers.remember(f"client {number}", 1, b"1234", number)
+        answers.remember(f"client {number}", 1, b"1234", number + 1)
     known = [f"client {number}" for number in range(4)]
     assert list(answers.state()["known"]) == known[2:]
     answers.remember("client 3", 2, b"12345", 9)
@@ -160,18 +169,28 @@ def test_a_snapshot_holds_all_that_is_known() -> None:
     before.remember("bob", 1, b"123456", 2)
     before.remember("eve", 9, b"123456", 3)
     after = Answers(max_clients=2, max_bytes=20)
-    after.restore(before.state())
+    after.restore(before.state(), 3)
     for answers in (before, after):
         assert answers.repeat("bob", 1, 0) == b"123456"
         assert answers.repeat("bob", 2, 0) is None
         with pytest.raises(OutcomeUnknown):
-            answers.repeat("ann", 4, 2)
+            answers.repeat("ann", 4, 0)
         answers.remember("bob", 2, b"12", 4)
         answers.remember("dan", 1, b"1", 5)
         with pytest.raises(OutcomeUnknown):
-            answers.repeat("eve", 9, 3)
+            answers.repeat("eve", 9, 2)
         answers.remember("dan", 2, b"a" * 19, 6)
         assert list(answers.state()["known"]) == ["dan"]
+
+
+def test_a_snapshot_of_an_earlier_version_is_taken_to_be_of_its_end() -> None:
+    answers = Answers(max_clients=1)
+    answers.restore({"known": {"ann": (3, b"1")}, "forgotten": 2}, 7)
+    assert answers.repeat("ann", 3, 0) == b"1"
+    answers.remember("bob", 1, b"2", 8)
+    assert answers.repeat("eve", 1, 7) is None
+    with pytest.raises(OutcomeUnknown):
+        answers.repeat("eve", 1, 6)
 
 
 def test_what_the_server_has_forgotten_it_does_not_do(engine: Engine) -> None:

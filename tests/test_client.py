@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
+import gc
 import multiprocessing
 import os
 import pickle
@@ -25,6 +27,7 @@ from pyzdb.errors import (
     ConnectionClosed,
     EncodingError,
     HistoryError,
+    LockError,
     LockTimeout,
     OperationNotAllowed,
     ServerTimeout,
@@ -362,3 +365,120 @@ def test_a_thread_that_ends_leaves_no_socket_behind(db: Any) -> None:
     for _ in range(20):
         in_a_thread()
     wait_until(lambda: len(os.listdir(descriptors)) <= before + 4)
+
+
+# --- a query in the middle of another one --------------------------------------------------------
+
+
+def test_a_signal_handler_may_write_at_any_moment(db: Any) -> None:
+    db["plain"] = db["handled"] = handled = 0
+
+    def write(*_: object) -> None:
+        nonlocal handled
+        db["handled"] += 1
+        handled += 1
+
+    before = signal.signal(signal.SIGALRM, write)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
+        for _ in range(1500):
+            db["plain"] += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert handled > 10
+    assert db._run() == {"plain": 1500, "handled": handled}
+
+
+def test_a_signal_handler_uses_the_lock_of_its_thread(db: Any) -> None:
+    db["x"] = 0
+
+    def write(*_: object) -> None:
+        db["x"] += 1
+
+    before = signal.signal(signal.SIGALRM, write)
+    try:
+        with db.lock():
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            for _ in range(300):
+                db["y"] = 1
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert db["x"]._run() == 1
+
+
+def test_a_finalizer_may_write(db: Any) -> None:
+    class Written:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            db["finalized"] += 1
+
+    db["plain"] = db["finalized"] = 0
+    for _ in range(500):
+        Written()
+        db["plain"] += 1
+    gc.collect()
+    assert db._run() == {"plain": 500, "finalized": 500}
+
+
+# --- asyncio -------------------------------------------------------------------------------------
+
+
+def test_a_query_in_a_running_loop_warns_once(db: Any) -> None:
+    async def work() -> None:
+        with pytest.warns(RuntimeWarning, match="asyncio.to_thread"):
+            db["x"] = 1
+        assert db["x"]._run() == 1
+
+    asyncio.run(work())
+
+
+def test_a_query_in_a_thread_of_a_loop_does_not_warn(db: Any) -> None:
+    async def work() -> None:
+        await asyncio.to_thread(db["x"]._run)
+
+    db["x"] = 1
+    asyncio.run(work())
+
+
+@pytest.mark.filterwarnings("ignore:a query of pyzdb waits")
+def test_the_lock_of_one_task_is_not_that_of_another(db: Any) -> None:
+    db["x"] = 0
+    refused = []
+
+    async def add_one() -> None:
+        try:
+            with db.lock():
+                x = db["x"]._run()
+                await asyncio.sleep(0.01)
+                db["x"] = x + 1
+        except LockError as error:
+            refused.append(error)
+
+    async def work() -> None:
+        await asyncio.gather(*(add_one() for _ in range(4)))
+
+    asyncio.run(work())
+    assert db["x"]._run() == 4 - len(refused) >= 1
+
+
+@pytest.mark.filterwarnings("ignore:a query of pyzdb waits")
+def test_a_lock_is_not_used_or_given_back_by_another_task(db: Any) -> None:
+    async def other() -> None:
+        with pytest.raises(LockError, match="another asyncio task"):
+            db["x"] = 2
+        with pytest.raises(LockError, match="another asyncio task"):
+            db.unlock()
+
+    async def work() -> None:
+        with db.lock():
+            await asyncio.create_task(other())
+            with pytest.raises(LockError, match="does not hold"):
+                await asyncio.to_thread(db.unlock)
+            db["x"] = 1
+
+    asyncio.run(work())
+    assert db["x"]._run() == 1

@@ -16,8 +16,8 @@ from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import MemoryStore, ReadOnlyStore
 from pyzdb.values import File, is_plain
 
-Answer = tuple[int, bytes | None]
-"""The number of a request, and what it was answered."""
+Answer = tuple[int, bytes | None, int]
+"""The number of a request, what it was answered, and the sequence of the journal by then."""
 
 
 class Mark(msgspec.Struct):
@@ -70,8 +70,8 @@ class Ledger:
         if database.tree.plain and not is_plain(database.tree.root):
             return f"after record {sequence} the tree counts as plain JSON and is not"
         known = database.state()["answers"]["known"]
-        for client, (number, answer) in mark.answers.items():
-            found, again = known.get(client, (0, None))
+        for client, (number, answer, _) in mark.answers.items():
+            found, again, _ = known.get(client, (0, None, 0))
             if found < number or (found == number and again != answer):
                 return f"after record {sequence} the answer to {client} is another one"
         return None

@@ -57,7 +57,11 @@ def read_contents(disk: Disk, filename: str) -> Contents:
     removed meanwhile by the server that writes it."""
     contents = examine(disk, filename)
     if contents.damages:
-        raise contents.damages[0]
+        first = contents.damages.pop(0)
+        try:
+            raise first
+        finally:
+            del first
     return contents
 
 
@@ -67,7 +71,7 @@ def examine(disk: Disk, filename: str) -> Contents:
     try:
         contents.snapshot = read_snapshot(disk, filename)
     except CorruptFile as error:
-        contents.damages.append(error)
+        contents.damages.append(error.with_traceback(None))  # which would lead back to contents
     if contents.snapshot is not None:
         contents.sequence, contents.chain = contents.snapshot.sequence, contents.snapshot.chain
     start = contents.sequence
@@ -82,7 +86,7 @@ def examine(disk: Disk, filename: str) -> Contents:
             else:
                 _add(contents, part, filename)
         except CorruptFile as error:
-            contents.damages.append(error)
+            contents.damages.append(error.with_traceback(None))
             contents.beyond.append(path)
     if contents.stale and not contents.parts and not contents.beyond:
         why = f"the part with record {start + 1} is missing; {_apart(filename)}"
