@@ -52,7 +52,7 @@ from pyzdb.locks import lease_of
 from pyzdb.messages import Command, Get, Request, WireReply, decode_reply, encode_request
 from pyzdb.operations import TABLE
 from pyzdb.proxy import Root
-from pyzdb.sockets import Context, Socket, check, connect, receive, send
+from pyzdb.sockets import Context, Socket, check, connect, new_context, receive, send
 
 DEFAULT_URI = "tcp://localhost:5559"
 DEFAULT_TIMEOUT = 30.0
@@ -312,9 +312,7 @@ class Connection:
             if self._closed:
                 raise ConnectionClosed(f"{self!r}: make another one with client()")
             if self._context is None:
-                context: Context = zmq.Context()
-                # Each thread has sockets of its own: the limit is that of the process.
-                context.max_sockets = context.get(zmq.SOCKET_LIMIT)
+                context = new_context()
                 if self._context is None:  # still, as a signal handler may have begun meanwhile
                     self._context = context
             session = _Session(self, self._context, self._own.holder)

@@ -21,7 +21,7 @@ import zmq
 import zmq.backend
 
 from pyzdb.addresses import is_ipv6, split, to_bind, to_connect
-from pyzdb.errors import AddressError
+from pyzdb.errors import AddressError, NoSocket
 
 Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
@@ -40,6 +40,9 @@ is gone also while a message is on its way."""
 
 KEEPALIVE_COUNT = 3
 """Questions of TCP without an answer after which a connection is closed."""
+
+CONTEXT_DESCRIPTORS = 8
+"""What the threads of a context and its first socket take of them: six, and some to spare."""
 
 BACKLOG = 4096
 """Clients that may come at the same moment, as far as the system allows."""
@@ -61,6 +64,26 @@ def readable(sockets: Iterable[Socket]) -> list[Socket]:
     """Those of some sockets that have a message now."""
     found: list[Any] = zmq.zmq_poll([(socket, _READABLE) for socket in sockets], 0)
     return [socket for socket, _ in found]
+
+
+def new_context() -> Context:
+    """A context for as many sockets as the process may have: each thread needs its own.
+
+    Raises NoSocket. ZeroMQ ends the process when a context that begins finds no descriptor, so it
+    is tried before whether there are some.
+    """
+    held = []
+    try:
+        for _ in range(CONTEXT_DESCRIPTORS):
+            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise NoSocket(f"there is no room for a connection in this process: {error}") from None
+    finally:
+        for each in held:
+            os.close(each)
+    context: Context = zmq.Context()
+    context.max_sockets = context.get(zmq.SOCKET_LIMIT)
+    return context
 
 
 def check(uri: str) -> None:

@@ -411,3 +411,40 @@ def test_a_server_serves_though_its_standard_output_fails(
         process.terminate()
         assert process.wait(LIMIT) == 0
     assert "though the standard output fails" in server.said()
+
+
+FEW_DESCRIPTORS = """
+import os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from pyzdb.client import client
+from pyzdb.errors import NoSocket, ServerTimeout
+for left in range(12):
+    held = []
+    try:
+        while True:
+            held.append(os.open("/dev/null", os.O_RDONLY))
+    except OSError:
+        pass
+    for each in held[:left]:
+        os.close(each)
+    db, connection = client("tcp://127.0.0.1:1", timeout=0.1)
+    try:
+        db._run()
+    except (NoSocket, ServerTimeout) as error:
+        print(left, type(error).__name__)
+    for each in held[left:]:
+        os.close(each)
+    try:
+        db._run()
+    except ServerTimeout:
+        print("tried again")
+    connection.close()
+"""
+
+
+def test_the_first_query_without_descriptors_is_an_error_and_not_the_end() -> None:
+    done = run([sys.executable, "-c", FEW_DESCRIPTORS])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("0 NoSocket\ntried again\n1 NoSocket\n")
+    assert done.stdout.count("tried again") == 12
+    assert done.stdout.endswith("11 ServerTimeout\ntried again\n")
