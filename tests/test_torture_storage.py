@@ -3,7 +3,7 @@ and each finds the faults that can be planted in it."""
 
 import pytest
 
-from torture import cuts, equal, failpoints, flips, full, power, syncs
+from torture import cuts, equal, failpoints, flips, full, moves, power, syncs
 
 SHORT = {
     cuts: ("--last", "0", "--places", "60"),
@@ -11,6 +11,7 @@ SHORT = {
     failpoints: ("--kills", "1", "--phase", "an append that needs room"),
     flips: ("--flips", "100"),
     full: ("--times", "2"),
+    moves: ("--times", "1"),
     power: ("--images", "300"),
     syncs: ("--syncs", "2"),
 }
@@ -22,6 +23,7 @@ PLANTED = [
     (failpoints, "early-answer", ("--kills", "1", "--phase", "an append")),
     (flips, "no-checksum", ("--flips", "100")),
     (full, "full-ignored", ("--times", "1")),
+    (moves, "blind", ("--times", "1")),
     (power, "no-sync", ("--images", "100")),
     (power, "no-folder-sync", ("--images", "100")),
     (power, "late-sync", ("--images", "700")),

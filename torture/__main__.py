@@ -11,6 +11,7 @@ tests:
   flips       flip single bits of the files
   full        fill the disk of a server and free it again
   syncs       have the first, second, third... sync of a server fail
+  moves       move, remove and replace the files of a server
   equal       compare a live database with its files after every step
   soak        use all of it for a long time, and look for what grows
 
@@ -30,7 +31,7 @@ from pyzdb.cli import Arguments, parser_of
 
 TESTS = (
     *("kills", "relay", "locks", "histories"),
-    *("failpoints", "power", "cuts", "flips", "full", "syncs", "equal", "soak"),
+    *("failpoints", "power", "cuts", "flips", "full", "syncs", "moves", "equal", "soak"),
 )
 
 

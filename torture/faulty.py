@@ -21,7 +21,7 @@ class FaultyServer(Server):
 
     def __init__(self, folder: Path, disk: Disk, *options: str) -> None:
         super().__init__(folder, *options)
-        self.program = partial(_serve_on, disk)
+        self.program = partial(serve_on, disk)
 
     @property
     def pid(self) -> int:
@@ -46,6 +46,7 @@ class FaultyServer(Server):
         return status
 
 
-def _serve_on(disk: Disk, arguments: Sequence[str]) -> int:
+def serve_on(disk: Disk, arguments: Sequence[str]) -> int:
+    """Run a server on a disk."""
     with patch.object(service, "Disk", lambda: disk):
         return serve.main(arguments)
