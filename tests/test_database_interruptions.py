@@ -1,31 +1,26 @@
 """A request that is interrupted at any line of the program: all of it is done, or nothing.
 
-The fault is raised by a trace function at the n-th line that runs in the package, for every n, as
-a want of memory, a key that is pressed or a failing disk would raise it there.
+The fault is raised at the n-th line that runs in the package, for every n, as a want of memory, a
+key that is pressed or a failing disk would raise it there. `python -m torture faults` does so for
+requests that are drawn, at each of the interpreter's instructions.
 """
 
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
 from disks import FaultyDisk
 from engine import Engine
 
-import pyzdb
 from pyzdb.errors import SyncFailed
 from pyzdb.messages import Command, Request, decode_reply, encode_request
 from pyzdb.storage.store import FileStore, MemoryStore, Store
 from pyzdb.tree import SETTLED
-
-PACKAGE = str(Path(pyzdb.__file__).parent)
-
-FAULTS = (MemoryError, RecursionError, KeyboardInterrupt, OSError)
+from torture.faults import FAULTS, Interruption
 
 ONE = Command((), "__setitem__", ("x", 5))
 APPEND = Command(("l",), "append", (4,))
@@ -47,31 +42,6 @@ REQUESTS: dict[str, Request] = {
     "exec": Request("exec", 2, command="db['x'] = 6\ndb['l'].append(1)\nprint(db['x'])"),
     "failing exec": Request("exec", 2, command="db['x'] = 6\n1 / 0"),
 }
-
-
-class Interruption:
-    """Raises ``fault`` at the ``at``-th line of the package that runs in the block."""
-
-    def __init__(self, fault: type[BaseException], at: int) -> None:
-        self.left = at
-        self._fault = fault
-
-    def __enter__(self) -> Interruption:
-        sys.settrace(self._trace)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
-
-    def _trace(self, frame: FrameType, event: str, _: Any) -> Any:
-        if not frame.f_code.co_filename.startswith(PACKAGE):
-            return None
-        if event == "line" and self.left > 0:
-            self.left -= 1
-            if self.left == 0:
-                sys.settrace(None)
-                raise self._fault("planted")
-        return self._trace
 
 
 def prepare(path: Path | None = None) -> Engine:
@@ -96,7 +66,7 @@ def interrupted(engine: Engine, request: Request, fault: type[BaseException], at
     """What became of a request that is interrupted: its answer, what was raised, or None when it
     had ended before that line."""
     message = encode_request(request)
-    with Interruption(fault, at) as interruption:
+    with Interruption(fault, at, "line") as interruption:
         try:
             answer = engine.db.handle(message)
             engine.db.flush()

@@ -6,6 +6,8 @@ import errno
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import LARGE, ROOM, SPARE, SYNC_INTERVAL, Fsync, Journal
 from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_name, read_part
+from torture.faults import FAULTS, Interruption
 
 LIMIT = 30.0
 """Seconds that a test waits for what must come."""
@@ -378,3 +381,29 @@ def test_never_leaves_the_syncing_to_the_system(filename: str) -> None:
         assert journal.tick() is None
     assert "datasync" not in disk.names_of_calls
     journal.abandon()
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_journal_that_is_interrupted_goes_on_whole_or_not_at_all(
+    tmp_path: Path, fault: type[BaseException]
+) -> None:
+    for at in count(1):
+        filename = str(tmp_path / f"{at}.pkl")
+        journal = Journal(filename, "always", FaultyDisk())
+        journal.create(1, 0)
+        add(journal, b"before")
+        journal.flush()
+        expected = [(1, b"before")]
+        with Interruption(fault, at, "line") as interruption, suppress(fault, StorageError):
+            journal.rotate()
+            journal.reserve(2 * ROOM)
+        with suppress(SyncFailed):
+            add(journal, b"after")
+            journal.flush()
+            expected.append((2, b"after"))
+        journal.abandon()
+        assert stored(filename) == expected
+        if interruption.left:
+            break
+    assert at > 50
+    assert len(expected) == 2

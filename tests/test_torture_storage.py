@@ -3,12 +3,13 @@ and each finds the faults that can be planted in it."""
 
 import pytest
 
-from torture import cuts, equal, failpoints, flips, full, moves, power, syncs
+from torture import cuts, equal, failpoints, faults, flips, full, moves, power, syncs
 
 SHORT = {
     cuts: ("--last", "0", "--places", "60"),
     equal: ("--runs", "5", "--steps", "20"),
     failpoints: ("--kills", "1", "--phase", "an append that needs room"),
+    faults: ("--requests", "8", "--points", "40"),
     flips: ("--flips", "100"),
     full: ("--times", "2"),
     moves: ("--times", "1"),
@@ -21,6 +22,8 @@ PLANTED = [
     (equal, "skip-undo", ("--short", "--steps", "30")),
     (failpoints, "two-step-rename", ("--kills", "1", "--phase", "a save")),
     (failpoints, "early-answer", ("--kills", "1", "--phase", "an append")),
+    (faults, "goes-on", ("--requests", "3", "--points", "40")),
+    (faults, "keeps-change", ("--requests", "3", "--points", "80")),
     (flips, "no-checksum", ("--flips", "100")),
     (full, "full-ignored", ("--times", "1")),
     (moves, "blind", ("--times", "1")),

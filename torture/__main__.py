@@ -12,6 +12,7 @@ tests:
   full        fill the disk of a server and free it again
   syncs       have the first, second, third... sync of a server fail
   moves       move, remove and replace the files of a server
+  faults      interrupt requests at every step of the program
   equal       compare a live database with its files after every step
   soak        use all of it for a long time, and look for what grows
 
@@ -31,7 +32,8 @@ from pyzdb.cli import Arguments, parser_of
 
 TESTS = (
     *("kills", "relay", "locks", "histories"),
-    *("failpoints", "power", "cuts", "flips", "full", "syncs", "moves", "equal", "soak"),
+    *("failpoints", "power", "cuts", "flips", "full", "syncs", "moves"),
+    *("faults", "equal", "soak"),
 )
 
 

@@ -91,7 +91,7 @@ def new_ledger(history_limit: int) -> Ledger:
     return ledger
 
 
-def digest(database: Database) -> str:
+def seen(database: Database) -> str:
     """Tells the tree, the history and the lock of a database from others, the order of keys and
     the types of values included.
 
@@ -99,8 +99,12 @@ def digest(database: Database) -> str:
     plain JSON, which only says how it can be encoded.
     """
     state = database.state()
-    seen = (state["tree"], state["history"], state["lock"])
-    return blake2b(repr(seen).encode(errors="surrogatepass"), digest_size=16).hexdigest()
+    return repr((state["tree"], state["history"], state["lock"]))
+
+
+def digest(database: Database) -> str:
+    """Tells databases apart as `seen` does, in few characters."""
+    return blake2b(seen(database).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
 def recovered(disk: Disk, filename: str) -> Database:

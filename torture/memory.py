@@ -382,10 +382,11 @@ def database_on(
     clock: Callable[[], float] = time.time,
     history_limit: int = MOST_STEPS,
     snapshot_bytes: int = SNAPSHOT_BYTES,
+    kind: type[Database] = Database,
 ) -> Database:
     """The database on a disk in memory, as a server has it. The ``folder`` is a real one, in which
     nothing is written."""
-    return Database(
+    return kind(
         OneProcessStore(folder / FILENAME, fsync, disk),
         history_limit=history_limit,
         snapshot_bytes=snapshot_bytes,

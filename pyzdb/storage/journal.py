@@ -16,8 +16,8 @@ Rules this module keeps (the bytes are described in `parts`):
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Literal
 
@@ -164,19 +164,36 @@ class Journal:
             self._grow(missing)
 
     def _grow(self, size: int) -> None:
+        with self._all_or_nothing():
+            try:
+                self._disk.allocate(self._fd, self._room, size)
+            except OSError as error:
+                self._run(self._disk.truncate, self._fd, self._room)
+                if error.errno in NO_ROOM:
+                    raise StorageFull(
+                        f"no room for {self._path}: {error.strerror}; some is kept for what "
+                        "removes (del, pop, clear, undo), and a save gives back what the history "
+                        "has forgotten"
+                    ) from error
+                raise self._fail(self._path, error) from error
+            if self._fsync == "always":
+                self._run(self._disk.datasync, self._fd)
+            self._room += size
+
+    @contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """Refuse everything from here on when something else comes out of the block than its end
+        or one of our errors: a want of memory, for one, after which the journal may be half in
+        one state and half in another."""
+        before, interrupted = self._failure, f"a change of {self._path} was interrupted"
+        self._failure = interrupted
         try:
-            self._disk.allocate(self._fd, self._room, size)
-        except OSError as error:
-            self._run(self._disk.truncate, self._fd, self._room)
-            if error.errno in NO_ROOM:
-                raise StorageFull(
-                    f"no room for {self._path}: {error.strerror}; some is kept for what removes "
-                    "(del, pop, clear, undo), and a save gives back what the history has forgotten"
-                ) from error
-            raise self._fail(self._path, error) from error
-        if self._fsync == "always":
-            self._run(self._disk.datasync, self._fd)
-        self._room += size
+            yield
+        except StorageError:
+            if self._failure is interrupted:  # nothing has changed
+                self._failure = before
+            raise
+        self._failure = before
 
     def append(self, body: bytes) -> int:
         """Add a record, for which there is room, to what `flush` will write, and return its
@@ -272,15 +289,16 @@ class Journal:
         self.sync()
         if self.is_empty:
             return
-        old, end = self._fd, self._end
-        try:
-            self.create(self.sequence + 1, self._chain)
-        except StorageFull:
-            # Few bytes are missing, and the old part has more than that to give.
-            self._give_back_room()
-            self._create_after_all()
-        self._run(self._disk.truncate, old, end)
-        self._disk.close(old)
+        with self._all_or_nothing():
+            old, end = self._fd, self._end
+            try:
+                self.create(self.sequence + 1, self._chain)
+            except StorageFull:
+                # Few bytes are missing, and the old part has more than that to give.
+                self._give_back_room()
+                self._create_after_all()
+            self._run(self._disk.truncate, old, end)
+            self._disk.close(old)
         with suppress(StorageFull):
             self._grow(SPARE)
 
