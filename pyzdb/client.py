@@ -90,6 +90,10 @@ again."""
 LONGEST_RETURN = 0.1
 """Seconds between two tries of a request that has to wait: a lock is noticed to be free soon."""
 
+BEHIND_PATIENCE = 1.0
+"""Seconds that a read-only server may be behind what its client has seen until the writing server
+is asked whether there is such a commit: far more than it takes to read it."""
+
 RECONNECT_INTERVAL = 50
 """Milliseconds between two tries to reach a server that is away."""
 
@@ -154,7 +158,7 @@ class Connection:
     """The way to a server, for all threads of a process.
 
     ``on_wait`` may be set to a function ``(reason, seconds)`` that is called while a query waits:
-    "silent", "locked" or "saving", and for how long by now.
+    "silent", "locked", "saving" or "behind", and for how long by now.
     """
 
     def __init__(self, write_uri: str, read_uri: str | None, timeout: float) -> None:
@@ -170,6 +174,7 @@ class Connection:
         self._closed = False
         self._may_warn = True
         self._reader_is_away = False
+        self._seen = 0  # the newest commit that a reply has shown
         self._ipv6: dict[str, bool] = {}
         self._begin()
         _connections.add(self)
@@ -198,10 +203,16 @@ class Connection:
         return self._do(request, once=bool(index) or func not in _IDEMPOTENT)
 
     def _read(self, request: Request) -> Any:
+        uri = self.read_uri
         idle = self._idle()
         session = idle.pop() if idle else self._begin_session()
         try:
-            return session.ask(request, session.reader() if self._reader_is_away else self.read_uri)
+            if uri is not None:
+                # What this process has seen, and what it has written, is there in all it reads.
+                request.at_least = self._seen
+                if self._reader_is_away:
+                    uri = session.reader()
+            return session.ask(request, uri)
         finally:
             idle.append(session)
 
@@ -371,6 +382,7 @@ class _Session:
         self._number = 0
         self._since: int | None = None
         self._holder = holder
+        self._has_reader = connection.read_uri is not None
 
     def do(self, request: Request, patience: float | None = None) -> Any:
         """Ask for what must happen once."""
@@ -402,6 +414,8 @@ class _Session:
             raise self._fault(error, uri) from error
         finally:
             self._uses -= 1
+        if self._has_reader and reply.sequence > self._connection._seen:
+            self._connection._seen = reply.sequence
         if reply.error is None:
             return reply.value
         failure, reply = reply.error, None
@@ -471,6 +485,8 @@ class _Session:
                 heard = now
                 renewal = now + trusted
                 limit = connection.timeout if patience is None else patience
+                if reply.wait == "behind" and now - began >= BEHIND_PATIENCE:
+                    self._look_back(request, reply, uri, now - began)
                 if reply.wait == "locked" and now - began >= limit:
                     raise LockTimeout(f"another client has held the lock for {now - began:.1f} s")
                 connection._tell(reply.wait, now - began)
@@ -489,6 +505,17 @@ class _Session:
             reply = self._send(encode_request(request), uri, silence)
             if reply is None:
                 sent_once = False
+
+    def _look_back(self, request: Request, reply: WireReply, uri: str, waited: float) -> None:
+        """Find out whether a read-only server is only slow. Raises ServerTimeout at last."""
+        connection = self._connection
+        if waited >= connection.timeout:
+            raise ServerTimeout(
+                f"{uri} has been behind for {waited:.1f} s: it is at commit {reply.sequence}, and "
+                f"this client has seen {request.at_least}"
+            )
+        # Where an older copy of the database was put back there is no such commit any more.
+        connection._seen = request.at_least = min(connection._seen, self._hello())
 
     def _fault(self, error: zmq.ZMQError, uri: str) -> PyzdbError:
         """What a failure of ZeroMQ means to who asked."""

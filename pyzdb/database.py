@@ -242,7 +242,7 @@ class Database:
             if envelope.request.mode == CONFIGURE or envelope.request.moved:
                 raise MessageError("this is a record of a journal and not a request")
         except MessageError as error:
-            return encode_reply(Reply(error=error), version_of(message))
+            return encode_reply(Reply(error=error), version_of(message), self.sequence)
         return self.answer(envelope)
 
     def answer(self, envelope: Envelope) -> bytes | Envelope:
@@ -257,7 +257,7 @@ class Database:
                 if known is not None:
                     return known
         except PyzdbError as error:
-            return encode_reply(Reply(error=error), request.version)
+            return encode_reply(Reply(error=error), request.version, self.sequence)
         try:
             if (
                 self.lock.held is None and request.token is None and not envelope.on_lock_socket
@@ -272,13 +272,14 @@ class Database:
             # No name of this frame may keep it: its traceback leads back to the frame, and
             # nobody collects such a ring.
             self._end_unless_settled(error)
-            answer = encode_reply(Reply(error=error), request.version)
+            answer = encode_reply(Reply(error=error), request.version, self.sequence)
         except Exception as error:
             self._end_unless_settled(error)
             # A fault of this program: the tree is as it was, and the others go on.
             logger.exception("a request failed")
             text = f"{type(error).__name__} in the server: {error}"
-            answer = encode_reply(Reply(error=OperationError(text)), request.version)
+            reply = Reply(error=OperationError(text))
+            answer = encode_reply(reply, request.version, self.sequence)
         except BaseException as error:
             self._end_unless_settled(error)
             raise
@@ -288,8 +289,10 @@ class Database:
                 self.tree.state = SETTLED
                 return reply
             if reply.wait is not None:
-                return envelope if request.version == 1 else encode_reply(reply)
-            answer = encode_reply(reply, request.version)
+                if request.version == 1:
+                    return envelope
+                return encode_reply(reply, 2, self.sequence)
+            answer = encode_reply(reply, request.version, self.sequence)
         if number:
             self._answers.remember(request.client, number, answer, self.sequence)
         return answer
@@ -386,10 +389,11 @@ class Database:
     def _answer_to(self, request: Request, reply: Reply) -> bytes:
         """The answer to a change, which is made before the change is kept. Raises EncodingError
         and OperationError when there can be none."""
+        sequence = self._next()
         if not self._replayed:
-            return encode_value(reply, request.version)
+            return encode_value(reply, request.version, sequence)
         # Earlier versions kept a change that had such an answer.
-        return encode_reply(reply, request.version) if request.number else b""
+        return encode_reply(reply, request.version, sequence) if request.number else b""
 
     def _commit(
         self, envelope: Envelope, answer: bytes, finish: Callable[..., None], *args: Any
@@ -555,14 +559,14 @@ class Database:
             self._moved.clear()
 
     def _undo(self, envelope: Envelope, steps: int) -> bytes:
-        answer = self._answer_to(envelope.request, Reply())
         self._reserve(envelope.message, spare=True)
+        answer = self._answer_to(envelope.request, Reply())
         self.history.undo_steps(steps)
         return self._commit(envelope, answer, _nothing)
 
     def _redo(self, envelope: Envelope, steps: int) -> bytes:
-        answer = self._answer_to(envelope.request, Reply())
         self._reserve(envelope.message, spare=True)
+        answer = self._answer_to(envelope.request, Reply())
         self.history.redo_steps(steps)
         return self._commit(envelope, answer, _nothing)
 

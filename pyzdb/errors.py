@@ -12,6 +12,7 @@
     │   └── OperationError               any other fault of an operation
     ├── HistoryError                     nothing to undo, or nothing to redo
     ├── ReadOnlyError                    a write was sent to a read-only server
+    ├── StaleReplica                     a read-only server cannot read its files any more
     ├── LockError                        the lock is not, or no longer, held
     │   └── LockTimeout (TimeoutError)   another client holds the lock
     ├── OutcomeUnknown                   a repeated request that the server has forgotten
@@ -68,6 +69,7 @@ __all__ = [
     "ReadOnlyError",
     "ServerTimeout",
     "SnapshotFailed",
+    "StaleReplica",
     "StorageError",
     "StorageFull",
     "SyncFailed",
@@ -171,6 +173,11 @@ class HistoryError(PyzdbError):
 
 class ReadOnlyError(PyzdbError):
     """A write was sent to a read-only server."""
+
+
+class StaleReplica(PyzdbError):
+    """A read-only server has not been able to read its files for so long that what it could
+    answer is old."""
 
 
 class LockError(PyzdbError):

@@ -26,6 +26,7 @@ Version 2:
                 the same number
     since       the sequence number that "hello" gave
     token       proof of the lock
+    at_least    the number of a commit that the answer must show      (reads)
     ticket      what the reply to the same request said            (save)
     tagged      true when any value in it carries a tag; otherwise every value is
                 taken as it stands, without a search
@@ -37,9 +38,11 @@ Version 2:
     value       the result; an array of results for a batch
     tagged      true when the value carries tags
     error       {"type", "message", "path", "command"}, see errors.py
-    wait        "locked" or "saving": nothing was done, come back with the same
+    wait        "locked", "saving" or "behind" (a read-only server does not have
+                what is wanted yet): nothing was done, come back with the same
                 request
     ticket      to be sent along then
+    sequence    the number of the last commit that the reply shows
     ==========  ==================================================================
 
 A field at its default is left out, and a field that is not known is ignored. A message has at most
@@ -148,6 +151,7 @@ class Request(msgspec.Struct, omit_defaults=True, gc=False, forbid_unknown_field
     token: int | None = None
     lease: float | None = None
     ticket: int = 0
+    at_least: int = 0
     command: str | None = None
     moved: tuple[tuple[str, str], ...] = ()
     tagged: bool = False
@@ -193,6 +197,7 @@ class WireReply(msgspec.Struct, omit_defaults=True, gc=False):
     error: Any = None
     wait: str | None = None
     ticket: int = 0
+    sequence: int = 0
 
 
 _decode = msgspec.json.Decoder(Request).decode
@@ -200,11 +205,6 @@ _decode_lenient = msgspec.json.Decoder(_LenientRequest).decode
 _decode_version = msgspec.json.Decoder(_Version).decode
 _decode_reply = msgspec.json.Decoder(WireReply).decode
 _encode = msgspec.json.Encoder().encode
-
-_NOTHING = WireReply()
-"""The reply of most writes."""
-
-_DONE = _encode(_NOTHING)
 
 
 class Envelope(msgspec.Struct, frozen=True, gc=False):
@@ -409,43 +409,46 @@ def _surrogate_in(request: Request) -> EncodingError:
     return surrogate_error(request.command)
 
 
-def encode_reply(reply: Reply, version: int = 2) -> bytes:
-    """Write a reply as the version of its request asks for it; always gives a message."""
+def encode_reply(reply: Reply, version: int = 2, sequence: int = 0) -> bytes:
+    """Write a reply as the version of its request asks for it; always gives a message.
+
+    ``sequence`` (int): the number of the last commit that it shows.
+    """
     if reply.error is not None:
-        return _encode_error(reply.error, version)
+        return _encode_error(reply.error, version, sequence)
     try:
-        return encode_value(reply, version)
+        return encode_value(reply, version, sequence)
     except PyzdbError as error:
-        return _encode_error(error, version)
+        return _encode_error(error, version, sequence)
 
 
-def encode_value(reply: Reply, version: int = 2) -> bytes:
+def encode_value(reply: Reply, version: int, sequence: int) -> bytes:
     """Write a reply that is not an error. Raises EncodingError or OperationError for a value that
     cannot travel."""
-    if reply.value is None and reply.wait is None and version == 2:
-        return _DONE
+    value = reply.value
     if reply.wait is not None:
-        return _encode(WireReply(wait=reply.wait, ticket=reply.ticket))
-    wire, tagged = reply.value, False
-    if version == 1 and type(wire) is tuple:
-        wire = list(wire)  # what `popitem` and its like gave to an old client
+        return _encode(WireReply(wait=reply.wait, ticket=reply.ticket, sequence=sequence))
+    if version == 1 and type(value) is tuple:
+        value = list(value)  # what `popitem` and its like gave to an old client
     try:
-        if not reply.plain:
-            wire, tagged = value_to_wire(wire, (), RESULT_DEPTH)
-        return _encode(wire if version == 1 else WireReply(wire, tagged))
+        tagged = False
+        if value is not None and not reply.plain:
+            value, tagged = value_to_wire(value, (), RESULT_DEPTH)
+        return _encode(value if version == 1 else WireReply(value, tagged, sequence=sequence))
     except (ValueError, RecursionError) as error:
         why = f"the answer cannot be sent: {type(error).__name__}: {error}"
     raise OperationError(why)
 
 
-def _encode_error(error: Exception, version: int) -> bytes:
+def _encode_error(error: Exception, version: int, sequence: int) -> bytes:
     if version == 1:
         text = "".join(traceback.format_exception(error))
         return _encode(text.encode(errors="replace").decode())
     fields = to_wire(error)
     path, tagged = value_to_wire([_safe(key) for key in fields["path"]], (), RESULT_DEPTH)
     message = fields["message"].encode(errors="replace").decode()
-    return _encode(WireReply(error={**fields, "message": message, "path": path}, tagged=tagged))
+    fields |= {"message": message, "path": path}
+    return _encode(WireReply(error=fields, tagged=tagged, sequence=sequence))
 
 
 def _safe(key: Any) -> Any:
@@ -459,8 +462,6 @@ def _safe(key: Any) -> Any:
 
 def decode_reply(data: bytes | memoryview) -> WireReply:
     """Read a version 2 reply. Raises MessageError for anything that is none."""
-    if data == _DONE:
-        return _NOTHING
     try:
         reply = _decode_reply(data)
         if reply.error is not None:

@@ -12,28 +12,28 @@ from typing import Any
 
 import pytest
 from disks import FaultyDisk, broken
-from engine import Engine
+from engine import Clock, Engine
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyzdb.database import Database
-from pyzdb.errors import SyncFailed
-from pyzdb.messages import Command
-from pyzdb.server.follower import CHUNK, Follower
+from pyzdb.errors import StaleReplica, SyncFailed
+from pyzdb.messages import Command, Request, WireReply, decode_reply, encode_request
+from pyzdb.server.follower import CHUNK, STALE_AFTER, Follower, Replica
 from pyzdb.storage.disk import Disk, Identity
-from pyzdb.storage.store import FileStore, ReadOnlyStore
+from pyzdb.storage.store import FileStore
 
 
 class Following:
     """A follower and what it serves; closed at the end."""
 
     def __init__(self, path: Path, disk: Disk | None = None) -> None:
-        self.db = Database(ReadOnlyStore())
+        self.db = Replica()
         self.follower = Follower(self.db, str(path), disk)
 
     def look(self) -> Any:
-        """Look once, and return the tree."""
-        self.follower.look()
+        """Look until there is nothing to do at once, and return the tree."""
+        while self.follower.look():
+            pass
         return self.db.tree.root
 
 
@@ -55,6 +55,13 @@ def reader(path: Path) -> Iterator[Following]:
     following = Following(path)
     yield following
     following.follower.close()
+
+
+def asked(replica: Replica, mode: str, **fields: Any) -> WireReply:
+    """The reply of a replica to a request."""
+    answer = replica.handle(encode_request(Request(mode, 2, **fields)))
+    assert isinstance(answer, bytes)
+    return decode_reply(answer)
 
 
 def parts(path: Path) -> list[Path]:
@@ -249,7 +256,13 @@ def test_a_damaged_file_changes_nothing(path: Path, writer: Engine, reader: Foll
     assert reader.look() == {"x": 1, "y": 2}
 
 
-def test_it_never_goes_back(path: Path, writer: Engine, reader: Following, tmp_path: Path) -> None:
+def test_it_goes_back_only_to_an_older_copy_that_was_put_back(
+    path: Path,
+    writer: Engine,
+    reader: Following,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     writer.put("x", 1)
     writer.save()
     old = tmp_path / "old"
@@ -261,12 +274,77 @@ def test_it_never_goes_back(path: Path, writer: Engine, reader: Following, tmp_p
     writer.store.close()
     for file in (path, *parts(path)):
         file.unlink()
+    assert reader.look() == {"x": 3}
     for file in old.iterdir():
         shutil.copy(file, tmp_path)
-    for _ in range(3):
-        assert reader.look() == {"x": 3}
-    reader.follower.close()
-    assert reader.look() == {"x": 3}
+    assert reader.look() == {"x": 1}
+    assert "goes back from record 3 to 1" in caplog.text
+
+
+def test_nothing_is_shown_before_the_writer_has_synced_it(
+    path: Path, writer: Engine, reader: Following
+) -> None:
+    writer.put("x", 1)
+    assert reader.look() == {"x": 1}
+    note = (path.parent / "db.pkl.synced").read_bytes()
+    writer.put("x", 2)
+    writer.put("x", 3)
+    # As the files are while the sync of the newest records has not ended.
+    (path.parent / "db.pkl.synced").write_bytes(note)
+    assert reader.look() == {"x": 1}
+    another = Following(path)
+    assert another.look() == {"x": 1}
+    another.follower.close()
+    writer.put("y", 4)
+    assert reader.look() == {"x": 3, "y": 4}
+
+
+def test_records_without_a_note_are_those_of_a_disk_that_was_found_so(
+    path: Path, writer: Engine, reader: Following
+) -> None:
+    writer.put("x", 1)
+    writer.store.close()
+    (path.parent / "db.pkl.synced").write_bytes(b"torn")
+    assert reader.look() == {"x": 1}
+
+
+def test_files_that_cannot_be_read_are_told_at_once_and_are_too_old_after_a_while(
+    path: Path, writer: Engine, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer.put("x", 1)
+    now = Clock(0.0)
+    replica = Replica()
+    follower = Follower(replica, str(path), clock=now)
+    follower.start()
+    good = parts(path)[-1].read_bytes()
+    writer.save()
+    path.write_bytes(b"no snapshot at all, but long enough for the header of one")
+    parts(path)[-1].unlink()
+    follower.look()
+    assert "the version before is still served" in caplog.text
+    assert asked(replica, "readall").value == {"x": 1}
+    now.now += STALE_AFTER
+    follower.look()
+    with pytest.raises(StaleReplica, match="has not been able to read its files"):
+        raise asked(replica, "readall").error
+    path.unlink()
+    (path.parent / "db.pkl.journal-000000000001").write_bytes(good)
+    follower.look()
+    assert asked(replica, "readall").error is None
+    follower.close()
+
+
+def test_what_a_client_has_seen_is_there_or_it_is_told_to_come_back(
+    writer: Engine, reader: Following
+) -> None:
+    writer.put("x", 1)
+    seen = writer.ask("read", index=("x",)).sequence
+    reader.look()
+    behind = asked(reader.db, "read", index=("x",), at_least=seen + 1)
+    assert (behind.wait, behind.sequence) == ("behind", seen)
+    writer.put("x", 2)
+    answer = asked(reader.db, "read", index=("x",), at_least=seen + 1)
+    assert (answer.value, answer.sequence) == (2, seen + 1)
 
 
 def test_a_part_of_another_database_is_not_taken_for_the_next_one(

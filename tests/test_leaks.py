@@ -20,13 +20,12 @@ from engine import Engine
 from programs import Server
 
 from pyzdb.client import client
-from pyzdb.database import Database
 from pyzdb.errors import PyzdbError
 from pyzdb.messages import Command, Request, encode_request
-from pyzdb.server.follower import Follower
+from pyzdb.server.follower import Follower, Replica
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
-from pyzdb.storage.store import MemoryStore, ReadOnlyStore
+from pyzdb.storage.store import MemoryStore
 from pyzdb.values import File
 
 TIMES = 2000
@@ -122,7 +121,7 @@ def test_source_that_fails_is_not_kept() -> None:
 
 def test_a_read_only_server_keeps_nothing_of_a_damaged_file(tmp_path: Path) -> None:
     (tmp_path / "db.pkl").write_bytes(b"pyzdb snapshot 1\n" + bytes(100))
-    follower = Follower(Database(ReadOnlyStore()), str(tmp_path / "db.pkl"))
+    follower = Follower(Replica(), str(tmp_path / "db.pkl"))
     assert growth(follower.look, 500) < SLACK
 
 

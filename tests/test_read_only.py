@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
-from programs import Server, raw_socket, wait_until
+from programs import Server, raw_socket, run, script, wait_until
 
 from pyzdb.client import client
 from pyzdb.errors import ReadOnlyError
@@ -67,7 +69,12 @@ def test_a_read_only_server_may_be_there_before_the_writer(
     tmp_path: Path, connect: Callable[..., Any]
 ) -> None:
     writer = Server(tmp_path)
-    with Server(tmp_path, writer=writer), writer:
+    reading = Server(tmp_path, writer=writer)
+    with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+        started = pool.submit(stack.enter_context, reading)
+        wait_until(lambda: "waiting for the server that writes" in reading.said())
+        stack.enter_context(writer)
+        started.result()
         db, reader = connect(writer.write_uri), connect(writer.write_uri, writer.read_uri)
         assert reader._run() == {}
         db["x"] = 1
@@ -185,3 +192,26 @@ def test_read_only_servers_leave_the_files_alone_and_end_with_0(pair: Pair) -> N
     before = sorted(path.name for path in pair.writer.folder.iterdir())
     assert [reader.stop() for reader in pair.readers] == [0, 0]
     assert sorted(path.name for path in pair.writer.folder.iterdir()) == before
+
+
+def test_a_client_reads_what_it_has_written_and_never_goes_back(pair: Pair) -> None:
+    db, connection = client(pair.writer.write_uri, pair.writer.read_uri)
+    with connection:
+        for number in range(200):
+            db["n"] = number
+            assert db["n"]._run() == number
+            assert db.get("n") == number
+
+
+def test_a_read_only_server_of_no_database_does_not_start(tmp_path: Path) -> None:
+    done = run([*script("server.py"), "-ro", str(tmp_path / "mistyped.pkl")])
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"pyzdb: there is no database {tmp_path / 'mistyped.pkl'}\n")
+
+
+def test_a_read_only_server_of_a_damaged_database_does_not_start(tmp_path: Path) -> None:
+    path = tmp_path / "db.pkl"
+    path.write_bytes(b"pyzdb snapshot 1\n" + bytes(100))
+    done = run([*script("server.py"), "-ro", str(path)])
+    assert done.returncode == 1
+    assert f"pyzdb: {path} is damaged at offset" in done.stderr

@@ -227,7 +227,7 @@ def test_the_journal_of_a_new_database_is_durable_before_anything_is_answered(pa
     store = FileStore(path, disk=disk)
     store.open()
     assert disk.names_of_calls[-2:] == ["rename", "sync_folder"]
-    assert names(path) == ["db.pkl.journal-000000000001", "db.pkl.lock"]
+    assert names(path) == ["db.pkl.journal-000000000001", "db.pkl.lock", "db.pkl.synced"]
     store.close()
 
 
@@ -280,7 +280,7 @@ def test_what_an_interrupted_save_left_is_removed(path: str) -> None:
     store = FileStore(path)
     opened = store.open()
     assert (whole(opened), opened.notes) == ([b"one"], [])
-    assert names(path) == ["db.pkl", "db.pkl.journal-000000000002", "db.pkl.lock"]
+    assert names(path) == ["db.pkl", "db.pkl.journal-000000000002", "db.pkl.lock", "db.pkl.synced"]
     store.close()
 
 

@@ -111,6 +111,7 @@ def check_and_go_on(path: str, acknowledged: list[bytes]) -> None:
         "db.pkl",
         last,
         "db.pkl.lock",
+        "db.pkl.synced",
     ]
     again.close()
 
@@ -164,7 +165,7 @@ def test_a_child_that_fails_is_told_and_the_next_save_works(path: str) -> None:
     write(store, b"three")
     store.start_save(lambda: {"tree": [b"one", b"two", b"three"]})
     assert wait(store) is None
-    assert names(path) == ["db.pkl", "db.pkl.journal-000000000004", "db.pkl.lock"]
+    assert names(path) == ["db.pkl", "db.pkl.journal-000000000004", "db.pkl.lock", "db.pkl.synced"]
     store.close()
 
 

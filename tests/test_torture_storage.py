@@ -29,7 +29,8 @@ PLANTED = [
     (moves, "blind", ("--times", "1")),
     (power, "no-sync", ("--images", "100")),
     (power, "no-folder-sync", ("--images", "100")),
-    (power, "late-sync", ("--images", "700")),
+    (power, "late-sync", ("--images", "1500")),
+    (power, "hasty-reader", ("--images", "100")),
     (syncs, "sync-ignored", ("--syncs", "2")),
 ]
 

@@ -64,6 +64,7 @@ class Inode:
         self.data = bytearray(content)
         self.durable = content
         self.writes: list[Write] = []
+        self.is_note = False
 
     def write(self, offset: int, data: bytes) -> None:
         """Change the content."""
@@ -141,9 +142,12 @@ class MemoryDisk(Disk):
 
     @property
     def is_synced(self) -> bool:
-        """True when a power loss would lose nothing."""
+        """True when a power loss would lose nothing but notes."""
         inodes = {*self._names.values(), *self._durable_names.values()}
-        return not self._renamings and not any(inode.writes for inode in inodes)
+        if any(inode.writes and not inode.is_note for inode in inodes):
+            return False
+        changed = (inode for renaming in self._renamings for inode in renaming.values())
+        return all(inode is not None and inode.is_note for inode in changed)
 
     def after_loss(self, random: Random) -> MemoryDisk:
         """A disk as a power loss at this moment may leave it."""
@@ -220,6 +224,16 @@ class MemoryDisk(Disk):
 
     def open(self, path: str, write: bool = False) -> int:
         return self._opened(path, self._inode(path))
+
+    def open_or_create(self, path: str) -> int:
+        if path not in self._names:
+            self._rename({path: Inode()})
+        return self.open(path)
+
+    def note(self, fd: int, data: bytes) -> None:
+        inode = self._open[fd][1]
+        inode.write(0, data)
+        inode.is_note = True
 
     def hold(self, path: str) -> int:
         return self.open(path)

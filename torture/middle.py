@@ -198,10 +198,11 @@ class LateWrites(Middle):
         self.to_server(sender, message)
 
     def answer(self, sender: Sender, message: bytes) -> None:
-        value = decode_reply(message).value
+        reply = decode_reply(message)
+        value = reply.value
         if isinstance(value, dict) and "token" in value:
             self._newest = value["token"]
-            message = encode_reply(Reply({**value, "uri": self.uri}))
+            message = encode_reply(Reply({**value, "uri": self.uri}), 2, reply.sequence)
         self.to_client(sender, message)
 
 

@@ -7,6 +7,9 @@ restart, sometimes losing the power again meanwhile, and must be the database as
 its records: with `always` nothing that was acknowledged may be missing, with `everysec` nothing
 that was acknowledged a second before. It must also take a further write and be there again.
 
+A read-only server looks at the disk before each of these losses. With `always` every disk must have
+what that has shown by then.
+
 The requests are of every kind, with saves and restarts between them, and now and then the database
 goes on from what a loss left of it.
 """
@@ -23,11 +26,12 @@ from pyzdb.cli import Arguments, run
 from pyzdb.database import Database
 from pyzdb.errors import PyzdbError
 from pyzdb.messages import Request, encode_request
+from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.responder import IDLE
 from pyzdb.storage import journal as journals
 from pyzdb.storage.journal import Fsync
 from torture.ledger import lost_file, new_ledger
-from torture.memory import INCOMING, MemoryDisk, database_on
+from torture.memory import FILENAME, INCOMING, MemoryDisk, database_on
 from torture.report import Count, Options, Run
 from torture.workload import MOST_STEPS, Workload
 
@@ -89,15 +93,38 @@ FAULTS = {
 LATE_SYNC = "late-sync"
 """A planted fault: with `everysec`, a sync comes some seconds too late."""
 
+HASTY = "hasty-reader"
+"""A planted fault: the read-only server shows whatever it can read."""
+
 TOO_LATE = 5.0
 """How many seconds after the write."""
 
 
-class Life:
-    """The life of one database, and all that could have come of it."""
+class HastyFollower(Follower):
+    """Does not ask whether a record was synced."""
 
-    def __init__(self, test: Run, fsync: Fsync, disk: MemoryDisk, images: int) -> None:
+    def _may_do(self, sequence: int) -> bool:
+        return True
+
+    def _newest(self, start: int, last: int) -> int:
+        return last
+
+
+class Life:
+    """The life of one database, and all that could have come of it. ``follower`` is the kind of
+    the read-only server."""
+
+    def __init__(
+        self,
+        test: Run,
+        fsync: Fsync,
+        disk: MemoryDisk,
+        images: int,
+        follower: type[Follower] = Follower,
+    ) -> None:
         self.images = 0
+        self.looks = 0
+        self._follower = follower
         self._most = images
         self._test = test
         self._fsync = fsync
@@ -146,6 +173,8 @@ class Life:
 
     def _start(self, workload: Workload, disk: MemoryDisk) -> None:
         self._disk = workload.disk = disk
+        self._replica = Replica()
+        self._reader = self._follower(self._replica, str(self._test.folder / FILENAME), disk)
         disk.after_step = self._lose
         workload.database = self._database(disk)
         workload.database.open()
@@ -162,6 +191,8 @@ class Life:
     def _lose(self) -> None:
         """Lose the power, several times at the same moment."""
         random = self._test.random
+        self._reader.look()
+        self.looks += 1
         self._clock.now += random.random() * STEP_TIME
         images = (random.random() < SYNCED) if self._disk.is_synced else IMAGES_A_STEP
         for _ in range(images):
@@ -201,7 +232,7 @@ class Life:
     def _least(self) -> int:
         """The last record that must be there."""
         if self._fsync == "always":
-            return self._ledger.acknowledged
+            return max(self._ledger.acknowledged, self._replica.sequence)
         return max(
             (last for when, last in self._told if when <= self._clock.now - PROMISED), default=0
         )
@@ -235,7 +266,7 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
     options = Options(
         __doc__, prog, images=Count(20_000, 1_000, "disks that are looked at after a power loss")
     )
-    options.add_plant(*FAULTS, LATE_SYNC)
+    options.add_plant(*FAULTS, LATE_SYNC, HASTY)
     given = options.parse(arguments)
     return run(lambda: _test(given))
 
@@ -247,17 +278,21 @@ def _test(given: argparse.Namespace) -> int:
         patch.object(journals, "SYNC_INTERVAL", interval),
     ):
         images = {"always": 0, "everysec": 0}
-        lives = 0
+        lives = looks = 0
+        follower = HastyFollower if given.plant == HASTY else Follower
         while (done := sum(images.values())) < given.images:
             test.progress(done, given.images, "disks")
             fsync: Fsync = "everysec" if lives % 2 else "always"
-            life = Life(test, fsync, FAULTS.get(given.plant, MemoryDisk)(), given.images - done)
+            disk = FAULTS.get(given.plant, MemoryDisk)()
+            life = Life(test, fsync, disk, given.images - done, follower)
             life.live()
+            looks += life.looks
             images[fsync] += life.images
             lives += 1
         return test.finish(
             {
                 "databases": lives,
+                "looks of a read-only server": looks,
                 "disks with always": images["always"],
                 "disks with everysec": images["everysec"],
             }

@@ -36,6 +36,7 @@ REASONS = {
     "silent": "no answer from {asked}; still trying",
     "locked": "another client holds the lock; waiting",
     "saving": "the server is saving; waiting",
+    "behind": "the read-only server is behind; waiting",
 }
 """What a query may wait for, by the reasons that a connection gives."""
 

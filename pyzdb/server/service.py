@@ -31,13 +31,13 @@ from pyzdb.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
 from pyzdb.errors import ExecRefused, FilesReplaced
 from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.door import raise_limit
-from pyzdb.server.follower import Follower
+from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.responder import Responder
 from pyzdb.sockets import Context, Socket, connect
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.files import FILES_FOLDER, Files
 from pyzdb.storage.journal import Fsync
-from pyzdb.storage.store import FileStore, ReadOnlyStore
+from pyzdb.storage.store import FileStore
 
 INSIDE = "inproc://pyzdb-requests"
 """The back end of the write queue when it is in the process."""
@@ -87,7 +87,6 @@ def serve(options: Options) -> int:
     # What a server creates is the tree, which is no garbage: a collection would look at all of
     # it and stop everyone for as long. Nothing that serves a request makes cycles.
     gc.disable()
-    raise_limit()
     raise_limit()
     with _stop_signal() as stop_fd:
         if options.read_only:
@@ -141,15 +140,15 @@ def _own(options: Options, stop_fd: int) -> None:
 
 def _follow(options: Options, stop_fd: int) -> None:
     refuse_mount(database_path(options.filename))
-    database = Database(ReadOnlyStore())
-    follower = Follower(database, options.filename)
+    replica = Replica()
+    follower = Follower(replica, options.filename)
     try:
-        follower.look()
+        follower.start()
         gc.freeze()
         with _Sockets() as sockets:
             socket = sockets.connected(options.read_server_uri)
             _say(f"reads {options.filename} for {options.read_server_uri}")
-            Responder(database, [socket]).run(stop_fd, follower.tick)
+            Responder(replica, [socket]).run(stop_fd, follower.tick)
     finally:
         follower.close()
 

@@ -161,6 +161,11 @@ class Disk:
         """Open a new, empty file for reading and writing. Raises FileExistsError if exclusive."""
         return self._fd_of(path, os.O_RDWR | os.O_CREAT | (os.O_EXCL if exclusive else os.O_TRUNC))
 
+    def open_or_create(self, path: str) -> int:
+        """Open a file for reading and writing, as it is if there is one."""
+        name, folder = self._at(path)
+        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE, dir_fd=folder)
+
     def open(self, path: str, write: bool = False) -> int:
         """Open a file that exists."""
         return self._fd_of(path, os.O_RDWR if write else os.O_RDONLY)
@@ -213,6 +218,10 @@ class Disk:
             if more == 0:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             done += more
+
+    def note(self, fd: int, data: bytes) -> None:
+        """Write some bytes to the start of a file in one piece; they need not last."""
+        os.pwrite(fd, data, 0)
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """Read at most ``size`` bytes at ``offset``; fewer only at the end of the file."""

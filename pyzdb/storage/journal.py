@@ -74,6 +74,11 @@ class Journal:
         return self._chain
 
     @property
+    def has_failed(self) -> bool:
+        """True when nothing is written any more."""
+        return self._failure is not None
+
+    @property
     def is_empty(self) -> bool:
         """True when the newest part holds no record yet."""
         return self.sequence < self._first

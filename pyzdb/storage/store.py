@@ -30,6 +30,7 @@ from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, rem
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.parts import part_names
+from pyzdb.storage.published import Published
 from pyzdb.storage.saving import Saving
 from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
 from pyzdb.storage.watch import Watch
@@ -140,6 +141,7 @@ class FileStore:
         self._holder: Holder | None = None
         self._found: Contents | None = None
         self._watch = Watch(self._disk, self._filename)
+        self._published = Published(self._disk, self._filename)
         self._quiet_since: int | None = None
         self._running: tuple[Saving, _Save] | None = None
         self.snapshot_size = 0
@@ -213,6 +215,7 @@ class FileStore:
             self.snapshot_size = snapshot.size
             if snapshot.plain and not contents.sequence:  # from here on its bytes are checked
                 self.save(lambda: snapshot.state)
+        self._published.tell(self._journal.sequence)
 
     def _put_in_order(self, contents: Contents) -> list[str]:
         notes = []
@@ -256,6 +259,7 @@ class FileStore:
         # the next write has to note a new one, which costs a third of a durable write.
         if self._disk.names_changed() != self._quiet_since:
             self._look_around()
+        self._published.tell(self._journal.sequence)
 
     def tick(self) -> float | None:
         self._look_around()
@@ -362,6 +366,7 @@ class FileStore:
         self._watch.saving()
         try:
             journal.rotate()
+            self._published.tell(journal.sequence)
             remove(self._disk, aside)
             fd = self._disk.create(aside, exclusive=True)
         except SyncFailed:
@@ -406,11 +411,14 @@ class FileStore:
         try:
             self._end_save()
             self._journal.close()
+            if self._published.began and not self._journal.has_failed:
+                self._published.tell(self._journal.sequence)
         finally:
             self._release()
 
     def _release(self) -> None:
         self._journal.abandon()  # after a failure it is open still
+        self._published.close()
         if self._holder is not None:
             self._holder.release()
             self._holder = None
