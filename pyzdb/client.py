@@ -18,6 +18,9 @@ Rules this module keeps:
 - An error that is raised is held by no name of a frame that it leads back to: such a ring is found
   by nobody, as Python's collector does not watch a reply.
 - Where no read-only server answers, reads go to the server that writes, whose tree is the newest.
+- A lock is used at the address that the server names for it, or at the one that it was asked for:
+  at the one that answered last, and when that is silent at each in turn.
+- A lock that may have been granted to who does not have it, whatever came between, is given back.
 """
 
 from __future__ import annotations
@@ -88,7 +91,7 @@ FIRST_RETURN = 0.002
 again."""
 
 LONGEST_RETURN = 0.1
-"""Seconds between two tries of a request that has to wait: a lock is noticed to be free soon."""
+"""Seconds between two tries of a request that has to wait, where the server does not say."""
 
 BEHIND_PATIENCE = 1.0
 """Seconds that a read-only server may be behind what its client has seen until the writing server
@@ -101,7 +104,7 @@ CLOSING = 0.001
 """Seconds between two looks whether a thread has let go of its sockets."""
 
 GOODBYE = 1.0
-"""Seconds that closing a connection waits for its lock to be given back."""
+"""Seconds that a lock which cannot be used, or whose connection is closed, is given back for."""
 
 READS = frozenset(
     name
@@ -123,6 +126,9 @@ _BLOCKS = (
     "a query of pyzdb waits for its answer in a running event loop, and all tasks with it: "
     "`await asyncio.to_thread(...)` runs it aside"
 )
+
+_LEFT = "left behind"
+"""The name of a socket that only has to send something yet, where those in use have an address."""
 
 OnWait = Callable[[str, float], None]
 
@@ -338,15 +344,20 @@ class Connection:
 
 
 class _Holder:
-    """The lock of one thread: its ``token`` (None: not held), the ``uri`` to use under it, and the
-    asyncio ``task`` that took it, if there is one."""
+    """The lock of one thread: its ``token`` (None: not held), the ``address`` that the server named
+    for it, the ``uri`` to use under it, and the asyncio ``task`` that took it, if there is one."""
 
-    __slots__ = ("task", "token", "uri")
+    __slots__ = ("address", "task", "token", "uri")
 
     def __init__(self) -> None:
         self.token: int | None = None
+        self.address = ""
         self.uri = ""
         self.task: object = None
+
+    def give_up(self) -> None:
+        """Hold the lock no more."""
+        self.token = self.task = None
 
     def check(self) -> None:
         """Raise LockError when another task of the thread uses the lock than the one that took
@@ -457,6 +468,7 @@ class _Session:
         connection = self._connection
         began = heard = time.monotonic()
         silence = self._first_silence
+        holder = self._holder
         if reply is None:
             heard -= silence
         sent_once = reply is not None  # each time that it was sent it was answered
@@ -470,7 +482,7 @@ class _Session:
                     raise ServerTimeout(self._unanswered(uri, now - heard))
                 connection._tell("silent", now - heard)
                 silence = min(silence * 2, LONGEST_RESEND, connection.timeout - (now - heard))
-                if uri == connection.read_uri != self._uri and self._holder.token is None:
+                if uri == connection.read_uri != self._uri and request.token is None:
                     patience_left = heard + min(READER_PATIENCE, connection.timeout / 2) - now
                     if patience_left > 0:
                         silence = min(silence, patience_left)
@@ -479,19 +491,27 @@ class _Session:
                         uri, silence = self._uri, self._first_silence
                 elif now >= renewal:
                     self._renew(uri)
-                    trusted *= 2
-                    renewal = now + trusted
+                    if request.token is None or uri == self._uri:
+                        trusted *= 2
+                        renewal = now + trusted
+                if request.token is not None:
+                    uri = holder.address if uri == self._uri else self._uri
             elif reply.wait is not None:
                 heard = now
                 renewal = now + trusted
                 limit = connection.timeout if patience is None else patience
                 if reply.wait == "behind" and now - began >= BEHIND_PATIENCE:
                     self._look_back(request, reply, uri, now - began)
-                if reply.wait == "locked" and now - began >= limit:
-                    raise LockTimeout(f"another client has held the lock for {now - began:.1f} s")
+                pause = back
+                if reply.wait == "locked":
+                    if now - began >= limit:
+                        raise LockTimeout(_whose(reply, now - began))
+                    if reply.lock is not None:
+                        pause = min(reply.lock.back, began + limit - now)
+                    request.client = self._id  # which keeps a place in the line
                 connection._tell(reply.wait, now - began)
                 request.ticket = reply.ticket
-                time.sleep(back)
+                time.sleep(pause)
                 back = min(back * 1.5, LONGEST_RETURN)
             elif (
                 type(reply.error) is OutcomeUnknown
@@ -500,7 +520,11 @@ class _Session:
             ):
                 # It was sent once and is not done: this server only does not know the client.
                 request.since = self._since = self._hello()
+            elif type(reply.error) is LockError and uri == holder.address != self._uri:
+                uri = self._uri  # what listens at an address that a tunnel hides is another server
             else:
+                if request.token is not None:
+                    holder.uri = uri
                 return reply
             reply = self._send(encode_request(request), uri, silence)
             if reply is None:
@@ -589,10 +613,30 @@ class _Session:
             raise LockError("this thread holds the lock already")
         if lease is not None:
             lease = lease_of(lease)  # JSON would carry an infinite one as none
-        granted = self.do(Request("lock", 2, lease=lease), patience=timeout)
-        holder.uri = to_connect(granted["uri"], near=self._connection.write_uri)
-        holder.task = _current_task()
-        holder.token = granted["token"]
+        before = self._number
+        try:
+            granted = self.do(Request("lock", 2, lease=lease), patience=timeout)
+            self._hold(granted["uri"])
+            holder.task = _current_task()
+            holder.token = granted["token"]
+        except BaseException:
+            holder.give_up()
+            if self._number != before:
+                self._give_back()
+            raise
+
+    def _hold(self, named: str) -> None:
+        """Prepare to use a lock at the address that the server named, or that it was asked for."""
+        holder = self._holder
+        was = holder.address
+        try:
+            holder.address = to_connect(named, near=self._connection.write_uri)
+            if holder.address not in self._sockets:
+                self._open(holder.address, self._sockets)
+        except (AddressError, zmq.ZMQError):
+            holder.address = self._uri
+        if holder.address != was or holder.uri != self._uri:  # where it was silent, it will be
+            holder.uri = holder.address
 
     def unlock(self) -> None:
         holder = self._holder
@@ -601,10 +645,55 @@ class _Session:
                 "this thread does not hold the lock: the one that took it gives it back"
             )
         holder.check()
+        token = holder.token
         try:
             self.do(Request("unlock", 2))
+        except LockError:
+            raise
+        except BaseException:
+            self._give_back(token)
+            raise
         finally:
-            holder.token = holder.task = None
+            holder.give_up()
+
+    def _give_back(self, token: int | None = None) -> None:
+        """Have the server free the lock of a token, or whatever it has granted to this client,
+        which waits no more. What it asked for before and arrives late has an older number, and is
+        refused."""
+        self._number += 1
+        request = Request("unlock", 2, client=self._id, number=self._number, token=token)
+        request.since = self._since or 0
+        message = encode_request(request)
+        self._uses += 1
+        try:
+            if self._connection._closed or self._send(message, self._uri) is None:
+                self._leave(message)
+        except (PyzdbError, zmq.ZMQError):
+            self._leave(message)
+        finally:
+            self._uses -= 1
+
+    def _leave(self, message: bytes) -> None:
+        """Send a message on a socket of its own, which is left behind when there is no answer
+        soon: the message goes when the server is there again, as long as this process is."""
+        was = self._sockets.pop(_LEFT, None)
+        if was is not None:
+            was.close()
+        is_closed = self._connection._closed
+        context: Context = zmq.Context() if is_closed else self._context
+        with contextlib.suppress(PyzdbError, zmq.ZMQError):
+            socket = context.socket(zmq.REQ)
+            try:
+                socket.linger = int(GOODBYE * 1000)
+                connect(socket, self._uri, self._connection._ipv6.get(self._uri, False))
+                socket.send(message)
+                if not (socket.poll(socket.linger) or is_closed):
+                    self._sockets[_LEFT] = socket
+            finally:
+                if self._sockets.get(_LEFT) is not socket:
+                    socket.close()
+        if is_closed:
+            context.term()
 
     def _unanswered(self, uri: str, waited: float) -> str:
         start = "python server.py"
@@ -637,6 +726,16 @@ def _current_task() -> object:
 
 def _closed_meanwhile(uri: str) -> str:
     return f"the connection to {uri} was closed meanwhile"
+
+
+def _whose(reply: WireReply, waited: float) -> str:
+    """Why a client has not got the lock."""
+    holder = "" if reply.lock is None else reply.lock.holder
+    if not holder:
+        return (
+            f"others are waiting for the lock, and were before; this client has for {waited:.1f} s"
+        )
+    return f"another client has held the lock: {holder}; waited for {waited:.1f} s"
 
 
 def _set_patience(socket: Socket, seconds: float) -> None:

@@ -18,6 +18,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import logging
 import struct
@@ -40,13 +41,16 @@ from pyzdb.errors import (
     PathTypeError,
     PyzdbError,
     SnapshotFailed,
+    StorageFull,
     SyncFailed,
     path_text,
 )
 from pyzdb.history import History, Step
-from pyzdb.locks import Held, Lock, lease_of
+from pyzdb.locks import Held, Lock, gives_up, lease_of, new_token
 from pyzdb.messages import (
     CONFIGURE,
+    RECORDS,
+    RENEW,
     Command,
     Envelope,
     Reply,
@@ -87,7 +91,7 @@ logger = logging.getLogger(__name__)
 
 class Database:
     """One database. With a ReadOnlyStore, `load` and `replay` tell it what to hold; ``files``
-    takes Files in, ``clock`` and ``monotonic`` give seconds.
+    takes Files in, ``clock`` and ``monotonic`` give seconds, ``new_token`` a lock's token.
 
     ``save_fd`` is a descriptor that is readable when the running save has ended and `end_save` is
     to be called; None without a save.
@@ -104,6 +108,7 @@ class Database:
         lock_uri: str = "",
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        new_token: Callable[[], int] = new_token,
     ) -> None:
         self._store = store
         self._read_only = isinstance(store, ReadOnlyStore)
@@ -115,13 +120,13 @@ class Database:
         self._lock_uri = lock_uri
         self._clock = clock
         self._monotonic = monotonic
+        self._new_token = new_token
         self._now = 0.0
         self._body = b""  # the record of the change under way
         self._replayed = 0  # the sequence of the record that is being done again
         self._unflushed = False
         self._taken: list[Taken] = []
         self._moved: list[tuple[str, str]] = []
-        self._ended_lock: Held | None = None
         self._history_limit = history_limit
         self.save_fd: int | None = None
         self.sequence = 0
@@ -149,6 +154,7 @@ class Database:
             self.load(opened.state, opened.sequence)
             for sequence, body in opened.records:
                 self.replay(sequence, body)
+            self.lock.resume(self._monotonic(), self._clock())
         except BaseException:
             self._store.close()
             raise
@@ -185,14 +191,12 @@ class Database:
             self.history = History(self.tree, HISTORY_LIMIT)
             self.lock = Lock()
             self._answers = Answers()
-            self._ended_lock = None
             self.sequence = sequence
             if "history" in state:
                 self.history.restore(state["history"])
             if "answers" in state:
                 self._answers.restore(state["answers"], sequence)
-            if state.get("lock") is not None:
-                self.lock.take(Held(*state["lock"]), self._monotonic())
+            self.lock.restore(state.get("lock"), self._monotonic())
         except Exception as error:  # a state that this version did not make may raise anything
             why = f"{type(error).__name__}: {error}"
             raise CorruptFile(
@@ -202,13 +206,12 @@ class Database:
 
     def state(self) -> State:
         """All that a snapshot holds, as builtins; the containers are those of the tree."""
-        held = self.lock.held or self._ended_lock
         return {
             "tree": self.tree.root,
             "plain": self.tree.plain,
             "history": self.history.state(),
             "answers": self._answers.state(),
-            "lock": None if held is None else tuple(held),
+            "lock": self.lock.state(),
         }
 
     def replay(self, sequence: int, body: bytes) -> None:
@@ -239,7 +242,7 @@ class Database:
         """
         try:
             envelope = read_request(message, on_lock_socket)
-            if envelope.request.mode == CONFIGURE or envelope.request.moved:
+            if envelope.request.mode in RECORDS or envelope.request.moved:
                 raise MessageError("this is a record of a journal and not a request")
         except MessageError as error:
             return encode_reply(Reply(error=error), version_of(message), self.sequence)
@@ -259,12 +262,15 @@ class Database:
         except PyzdbError as error:
             return encode_reply(Reply(error=error), request.version, self.sequence)
         try:
+            lock = self.lock
             if (
-                self.lock.held is None and request.token is None and not envelope.on_lock_socket
+                lock.held is None
+                and request.token is None
+                and not (envelope.on_lock_socket or lock.line)
             ) or self._admits(envelope):
                 reply = _MODES[request.mode](self, envelope)
             else:
-                reply = Reply(wait="locked")
+                reply = Reply(wait="locked", lock=lock.wait(request, self._monotonic()))
         except SyncFailed:
             self.tree.state = EDITING  # nothing is answered any more
             raise
@@ -325,6 +331,8 @@ class Database:
         again (None: any)."""
         if self.lock.has_ended(self._monotonic()):
             self._end_lock()
+        elif self.lock.wants_record:
+            self._note_use_of_lock()
         store = self._store
         if not self._saves.running and (
             store.wants_save
@@ -379,9 +387,9 @@ class Database:
         """
         if self._replayed:
             return
-        if self._ended_lock is not None:
+        if self.lock.ended is not None:
             # The journal must know that the lock is free before anyone else writes.
-            self._end_lock_in_journal(self._ended_lock)
+            self._end_lock_in_journal(self.lock.ended)
         self._now = self._clock()
         self._body = STAMP.pack(self._now) + message
         self._store.reserve(len(self._body), spare)
@@ -412,8 +420,10 @@ class Database:
         else:
             self.sequence = self._store.append(self._body)
             self._unflushed = True
-        finish(*args)
         request = envelope.request
+        if self.lock.held is not None:
+            self.lock.note(request, self._now)
+        finish(*args)
         if request.number:
             self._answers.remember(request.client, request.number, answer, self.sequence)
         return answer
@@ -630,49 +640,67 @@ class Database:
         """True for a message that may be served though there is, or was, a lock."""
         if self._read_only:
             return True  # it does not see the lock being used, so it does not know its end
-        request = envelope.request
         now = self._monotonic()
         if self.lock.has_ended(now):
             self._end_lock()
-        return (
-            self.lock.admits(request.token, envelope.on_lock_socket, now) or request.mode == "hello"
-        )
+        return self.lock.admits(envelope.request, envelope.on_lock_socket, now)
 
-    def _end_lock_in_journal(self, held: Held) -> None:
-        request = Request("unlock", 2, token=held.token)
-        self._ended_lock = None
+    def _end_lock(self) -> None:
+        logger.info("the lease of the lock ended: %s had it", self.lock.held)
+        self.lock.end()
+
+    def _end_lock_in_journal(self, ended: Held) -> None:
+        self.lock.ended = None
         try:
-            envelope = Envelope(request, encode_request(request))
-            self._reserve(envelope.message, spare=True)
+            self._record(Request("unlock", 2, token=ended.token), spare=True)
         except BaseException:
-            self._ended_lock = held
+            self.lock.ended = ended
             raise
+
+    def _note_use_of_lock(self) -> None:
+        """Have a restart know that a lock is used whose holder only reads."""
+        assert self.lock.held is not None
+        with contextlib.suppress(StorageFull):  # it is only a restart that would end it too soon
+            self._record(Request(RENEW, 2, token=self.lock.held.token))
+
+    def _record(self, request: Request, spare: bool = False) -> None:
+        """Make a record of the server's own, which changes nothing of the tree."""
+        envelope = Envelope(request, encode_request(request))
+        self._reserve(envelope.message, spare)
         self._commit(envelope, b"", _nothing)
         self.tree.state = SETTLED
 
-    def _end_lock(self) -> None:
-        self._ended_lock = self.lock.held
-        logger.info("the lease of the lock ended: %s", self.lock.held)
-        self.lock.free()
+    def _renew_lock(self, envelope: Envelope) -> bytes:
+        return self._commit(envelope, b"", _nothing)  # which takes note of it
 
     def _take_lock(self, envelope: Envelope) -> bytes:
         request = envelope.request
+        # Earlier versions took the sequence for the token.
+        token = request.token or self._replayed or self._new_token()
+        if not self._replayed:
+            request = replace(request, token=token)
+            envelope = Envelope(request, encode_request(request))
         self._reserve(envelope.message)
         if self.lock.held is not None:
             raise LockError("this client holds the lock already")
-        held = Held(self._next(), lease_of(request.lease), request.version)
+        held = Held(token, lease_of(request.lease), request.version, request.client, self._now)
         value = {"locked": True, "uri": self._lock_uri}
         if request.version != 1:
             value |= {"token": held.token, "lease": held.lease}
-        answer = self._answer_to(envelope.request, Reply(value))
+        answer = self._answer_to(request, Reply(value))
         return self._commit(envelope, answer, self.lock.take, held, self._monotonic())
 
     def _give_lock_back(self, envelope: Envelope) -> bytes:
+        request = envelope.request
         self._reserve(envelope.message, spare=True)
-        if self.lock.held is None:
+        held = self.lock.held
+        if held is None and not gives_up(request):
             raise LockError("this client does not hold the lock")
-        answer = self._answer_to(envelope.request, Reply({"locked": False}))
-        return self._commit(envelope, answer, self.lock.free)
+        answer = self._answer_to(request, Reply({"locked": False}))
+        # A record of it even if there is nothing to free: what this client asked for before and
+        # arrives late has an older number then, and is refused.
+        is_its_own = held is not None and (not gives_up(request) or held.client == request.client)
+        return self._commit(envelope, answer, self.lock.free if is_its_own else _nothing)
 
 
 def _nothing() -> None:
@@ -706,6 +734,7 @@ _MODES: dict[str, Callable[[Database, Envelope], Reply | bytes]] = {
     "exec": Database._exec,
     "hello": Database._hello,
     CONFIGURE: Database._configure,
+    RENEW: Database._renew_lock,
 }
 
 _WHOLE: dict[str, Callable[..., Reply | bytes]] = {

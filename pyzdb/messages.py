@@ -40,8 +40,11 @@ Version 2:
     error       {"type", "message", "path", "command"}, see errors.py
     wait        "locked", "saving" or "behind" (a read-only server does not have
                 what is wanted yet): nothing was done, come back with the same
-                request
+                request; one that is "locked" and names its "client" keeps its place
+                in the line
     ticket      to be sent along then
+    lock        with "locked": {"back": seconds until then, "holder": whose lock it
+                is and since when, left out when it is free and others are next}
     sequence    the number of the last commit that the reply shows
     ==========  ==================================================================
 
@@ -90,6 +93,12 @@ MODES = frozenset({"read", "write", "batch", "lock", "unlock", "exec", "hello", 
 CONFIGURE = "configure"
 """The mode of a record that the server itself puts into its journal: a new limit of the history
 in "args". No client may send it."""
+
+RENEW = "renew"
+"""The mode of another one: that the lock of "token" was used. No client may send it."""
+
+RECORDS = frozenset({CONFIGURE, RENEW})
+"""The modes of the server's own records."""
 
 MESSAGE_DEPTH = 320
 """Arrays and objects inside one another in a message: 100 levels of values, of which each takes at
@@ -171,6 +180,13 @@ class _LenientRequest(Request, omit_defaults=True, gc=False, forbid_unknown_fiel
     commands: tuple[_LenientCommand, ...] = ()
 
 
+class Waiting(msgspec.Struct, omit_defaults=True, gc=False):
+    """What who waits for the lock is told, as the table above has it."""
+
+    back: float = 0.0
+    holder: str = ""
+
+
 class Reply(msgspec.Struct):
     """The answer to one request: a value, an error, or a reason to come back (``wait``).
 
@@ -182,6 +198,7 @@ class Reply(msgspec.Struct):
     error: Exception | None = None
     wait: str | None = None
     ticket: int = 0
+    lock: Waiting | None = None
     plain: bool = False
 
 
@@ -198,6 +215,7 @@ class WireReply(msgspec.Struct, omit_defaults=True, gc=False):
     wait: str | None = None
     ticket: int = 0
     sequence: int = 0
+    lock: Waiting | None = None
 
 
 _decode = msgspec.json.Decoder(Request).decode
@@ -265,7 +283,7 @@ def _complete(request: Request, data: bytes) -> None:
     if mode == "read" or mode == "write":
         if request.index is None:
             raise MessageError('a request needs the field "index", an array of keys')
-    elif mode not in MODES and mode != CONFIGURE:
+    elif mode not in MODES and mode not in RECORDS:
         raise MessageError(f"unknown mode {mode[:TEXT_SHOWN]!r}")
     elif mode == "exec" and request.command is None:
         raise MessageError('exec needs the field "command", Python source')
@@ -427,7 +445,8 @@ def encode_value(reply: Reply, version: int, sequence: int) -> bytes:
     cannot travel."""
     value = reply.value
     if reply.wait is not None:
-        return _encode(WireReply(wait=reply.wait, ticket=reply.ticket, sequence=sequence))
+        waits = WireReply(wait=reply.wait, ticket=reply.ticket, sequence=sequence, lock=reply.lock)
+        return _encode(waits)
     if version == 1 and type(value) is tuple:
         value = list(value)  # what `popitem` and its like gave to an old client
     try:

@@ -9,7 +9,6 @@ from pyzdb.edits import Change
 from pyzdb.errors import OperationError, QueryError
 from pyzdb.messages import Command
 from pyzdb.operations import own
-from pyzdb.order import Places
 from pyzdb.tree import EDITING, Tree
 
 Savepoint = tuple[int, bool]
@@ -29,7 +28,6 @@ class Transaction:
         self._reserve = reserve
         self._plain = plain
         self._begin = (0, tree.plain)
-        self._places = Places()
         self.begun = False
         self.only_fetched = True
         self.changes: list[Change] = []
@@ -45,13 +43,7 @@ class Transaction:
         if not self.begun:
             self._reserve()
             self.begun = True
-        try:
-            return tree.write(
-                command, value, operation, self._plain, self.changes, places=self._places
-            )
-        except BaseException:
-            self._places.clear()
-            raise
+        return tree.write(command, value, operation, self._plain, self.changes)
 
     def all(self, commands: tuple[Command, ...]) -> list[Any]:
         """Do many commands: their results as they are in turn; an error has its number."""
@@ -81,5 +73,4 @@ class Transaction:
 
     def revert(self, savepoint: Savepoint | None = None) -> None:
         """Take back all changes, or those since a savepoint."""
-        self._places.clear()
         self._tree.take_back(self.changes, *(savepoint or self._begin))

@@ -47,7 +47,7 @@ REQUESTS: dict[str, Request] = {
 def prepare(path: Path | None = None) -> Engine:
     """An engine with something in it, of which one step is undone; in memory without a path."""
     store: Store = MemoryStore() if path is None else FileStore(path, disk=FaultyDisk())
-    engine = Engine(store, path, exec=True)
+    engine = Engine(store, path, exec=True, new_token=lambda: 7)
     engine.put("x", 1)
     engine.put("l", [3, 1, 2])
     engine.put("d", {"k": (1, "t")})

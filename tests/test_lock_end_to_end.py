@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import zmq
-from programs import Server, environment, raw_socket, wait_until
+from programs import LIMIT, Server, environment, raw_socket, wait_until
 
 from pyzdb.client import client
-from pyzdb.errors import LockError, LockTimeout
-from pyzdb.messages import Request, decode_reply, encode_request
+from pyzdb.errors import ConnectionClosed, LockError, LockTimeout, ServerTimeout
+from pyzdb.messages import Request, decode_reply, decode_request, encode_request
+from torture.middle import Middle, Sender
 
 HOLDER = """
 import sys
@@ -229,3 +234,181 @@ def test_read_only_servers_go_on_under_a_lock(
     with db.lock():
         db["x"] = 1
         wait_until(lambda: reader._run() == {"x": 1})
+
+
+# --- through one port, and over restarts ---------------------------------------------------------
+
+UNREACHABLE = "inproc://lock"
+"""A lock address that no other process reaches, as through a tunnel of the write port alone."""
+
+
+def use(db: Any) -> None:
+    """Do all that can be done under a lock."""
+    db["x"] = 1
+    assert db["x"]._run() == 1
+    with db.batch() as batch:
+        batch["y"] = 2
+        fetched = batch["x"]._run()
+    assert fetched.value == 1
+    db.undo()
+    db.redo()
+    db.save()
+    assert db._run() == {"x": 1, "y": 2}
+
+
+def test_the_lock_works_through_the_write_address_alone(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    server.stop()
+    server.uris[4] = UNREACHABLE
+    server.start()
+    db, other = connect(server.write_uri), connect(server.write_uri)
+    for _ in range(2):
+        with db.lock(lease=1000):
+            use(db)
+            with pytest.raises(LockTimeout):
+                other.lock(timeout=0.01)
+        with other.lock():
+            other.clear()
+
+
+def test_a_lock_is_used_where_its_own_server_is(
+    start_server: Callable[..., Server],
+    connect: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    # As through a tunnel to a machine whose lock address is, here, that of another server.
+    servers = []
+    for name in ("far", "here"):
+        folder = tmp_path / name
+        folder.mkdir()
+        servers.append(Server(folder))
+        servers[-1].uris[4] = "ipc://lock"
+    with servers[0] as far, servers[1] as here:
+        monkeypatch.chdir(here.folder)
+        db, other = connect(far.write_uri), connect(far.write_uri)
+        with db.lock(lease=1000):
+            use(db)
+        with other.lock():
+            other["z"] = 3
+        assert connect(here.write_uri)._run() == {}
+
+
+def test_restarts_do_not_lengthen_the_lease_of_a_dead_holder(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    db = connect(server.write_uri)
+    with holder_process(server, lease=3.0) as holder:
+        holder.kill()
+
+    def is_free_after_a_restart() -> bool:
+        server.kill()
+        server.start()
+        try:
+            db.lock(timeout=0.01)
+        except LockTimeout:
+            return False
+        return True
+
+    wait_until(is_free_after_a_restart)
+    assert db["held"]._run() is True
+    db.unlock()
+
+
+def test_restarts_do_not_take_the_lock_from_who_reads(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    db, other = connect(server.write_uri), connect(server.write_uri)
+    with ThreadPoolExecutor() as pool:
+        with db.lock(lease=8.0):
+            waiting = pool.submit(other.__setitem__, "x", 2)
+            for _ in range(2):
+                end = time.monotonic() + 5.0  # more than half a lease
+                while time.monotonic() < end:
+                    assert db._run() == {}
+                server.kill()
+                server.start()
+            assert db._run() == {}
+        waiting.result()
+
+
+# --- what was granted, and nobody knows ----------------------------------------------------------
+
+
+class Deaf(Middle):
+    """Passes on what clients ask for, and keeps the answers to those who ask for the lock."""
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        self.granted = 0
+        self._asked: set[Sender] = set()
+
+    def request(self, sender: Sender, message: bytes) -> None:
+        if decode_request(message).mode == "lock":
+            self._asked.add(sender)
+        self.to_server(sender, message)
+
+    def answer(self, sender: Sender, message: bytes) -> None:
+        if sender in self._asked:
+            self._asked.remove(sender)
+            self.granted += 1
+        else:
+            self.to_client(sender, message)
+
+
+def end_by_time(db: Any, connection: Any, deaf: Deaf) -> None:
+    with pytest.raises(ServerTimeout):
+        db.lock(lease=1000)
+
+
+def end_by_interrupt(db: Any, connection: Any, deaf: Deaf) -> None:
+    def interrupt(reason: str, seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    connection.on_wait = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        db.lock(lease=1000)
+
+
+def end_by_close(db: Any, connection: Any, deaf: Deaf) -> None:
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(db.lock, lease=1000)
+        wait_until(lambda: deaf.granted)
+        connection.close()
+        with pytest.raises(ConnectionClosed):
+            waiting.result()
+
+
+@pytest.mark.parametrize("end", [end_by_time, end_by_interrupt, end_by_close])
+def test_a_lock_that_was_granted_to_who_did_not_hear_of_it_is_given_back(
+    server: Server, connect: Callable[..., Any], end: Callable[..., None]
+) -> None:
+    other = connect(server.write_uri)
+    with Deaf(server.write_uri) as deaf:
+        timeout = 0.5 if end is end_by_time else LIMIT
+        db, connection = client(deaf.uri, timeout=timeout)
+        with connection:
+            end(db, connection, deaf)
+            assert deaf.granted
+            with other.lock():
+                other["x"] = 1
+
+
+def test_a_server_that_was_asleep_does_not_keep_a_lock_that_nobody_holds(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    db, other = connect(server.write_uri, timeout=0.5), connect(server.write_uri)
+    db["x"] = 1
+    os.kill(server.pid, signal.SIGSTOP)
+    with pytest.raises(ServerTimeout):
+        db.lock(lease=1000)
+    os.kill(server.pid, signal.SIGCONT)
+    with other.lock():
+        other["x"] = 2
+
+
+def test_the_error_says_whose_lock_it_is(server: Server, connect: Callable[..., Any]) -> None:
+    db, other = connect(server.write_uri), connect(server.write_uri)
+    with db.lock(), pytest.raises(LockTimeout, match=rf":{os.getpid()}-\w+ since 2\d\d\d-.* UTC"):
+        other.lock(timeout=0.01)

@@ -7,9 +7,19 @@ from typing import Any
 import pytest
 from engine import Engine, Start
 
-from pyzdb.errors import LockError
-from pyzdb.locks import DEFAULT_LEASE, MAX_LEASE
-from pyzdb.messages import Command, Envelope
+from pyzdb.database import STAMP
+from pyzdb.errors import LockError, MessageError, OutcomeUnknown
+from pyzdb.locks import (
+    DEFAULT_LEASE,
+    FIRST_RETURN,
+    LONGEST_RETURN,
+    MAX_LEASE,
+    MAX_WAITING,
+    PLACE_KEPT,
+    Line,
+)
+from pyzdb.messages import Command, Envelope, Request, encode_request
+from pyzdb.storage.store import MemoryStore
 
 
 @pytest.fixture
@@ -28,18 +38,54 @@ def lock(engine: Engine, **fields: Any) -> int:
 
 def test_a_lock_says_where_to_go_with_which_token(engine: Engine) -> None:
     granted = engine.get("lock", lease=5.0)
-    assert granted == {"locked": True, "uri": "tcp://localhost:5558", "token": 2, "lease": 5.0}
-    assert engine.get("unlock", token=2) == {"locked": False}
+    token = granted.pop("token")
+    assert granted == {"locked": True, "uri": "tcp://localhost:5558", "lease": 5.0}
+    assert engine.get("unlock", token=token) == {"locked": False}
 
 
-def test_the_token_is_the_sequence_of_the_lock_and_so_only_grows(engine: Engine) -> None:
+def test_a_token_is_a_number_that_nobody_can_guess(engine: Engine) -> None:
     tokens = []
-    for _ in range(3):
+    for _ in range(20):
         tokens.append(lock(engine))
-        assert tokens[-1] == engine.store.sequence
+        for guess in (engine.store.sequence, engine.get("hello")["sequence"], tokens[-1] + 1):
+            with pytest.raises(LockError):
+                engine.get("read", token=guess)
         engine.get("unlock", token=tokens[-1])
-        engine.restart()
-    assert tokens == sorted(set(tokens))
+    assert len(set(tokens)) == 20
+    assert 2**56 < max(tokens) < 2**63
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_a_token_is_the_same_after_a_restart(engine: Engine, is_saved: bool) -> None:
+    token = lock(engine)
+    if is_saved:
+        engine.db.save()
+    engine.restart()
+    assert engine.get("readall", token=token) == {"x": 1}
+    engine.get("unlock", token=token)
+
+
+def test_a_lock_of_an_older_version_has_the_sequence_of_its_record_as_token(engine: Engine) -> None:
+    record = STAMP.pack(engine.wall()) + encode_request(Request("lock", 2, lease=5.0))
+    sequence = engine.store.append(record)
+    engine.restart()
+    assert engine.get("readall", token=sequence) == {"x": 1}
+    assert engine.ask("read").wait == "locked"
+    engine.pass_seconds(5)
+    assert engine.ask("read").wait is None
+
+
+def test_a_lock_in_a_snapshot_of_an_older_version_gets_a_full_lease() -> None:
+    store = MemoryStore()
+    store.open()
+    store.save(lambda: {"tree": {"x": 1}, "lock": (5, 10.0, 2)})
+    store.close()
+    engine = Engine(store)
+    engine.pass_seconds(9)
+    assert engine.ask("read").wait == "locked"
+    assert engine.get("readall", token=5) == {"x": 1}
+    engine.pass_seconds(10)
+    assert engine.tree == {"x": 1}
 
 
 @pytest.mark.parametrize(
@@ -154,17 +200,85 @@ def test_a_lease_that_ends_without_a_message_is_noticed(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("is_saved", [False, True])
-def test_a_lock_survives_a_restart_with_a_full_lease(engine: Engine, is_saved: bool) -> None:
+def test_a_lease_goes_on_over_restarts_with_what_was_left_of_it(
+    engine: Engine, is_saved: bool
+) -> None:
     token = lock(engine, lease=10.0)
+    for _ in range(3):
+        engine.pass_seconds(3)
+        if is_saved:
+            engine.db.save()
+        engine.restart()
+    assert engine.ask("read").wait == "locked"
+    engine.pass_seconds(1)
+    assert engine.tree == {"x": 1}
+    with pytest.raises(LockError, match="lost"):
+        engine.get("read", token=token)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_lease_is_counted_from_the_last_record_of_its_holder(
+    engine: Engine, version: int
+) -> None:
+    if version == 1:
+        engine.old(mode="lock", action="lock")
+        proof: dict[str, Any] = {"on_lock_socket": True}
+    else:
+        proof = {"token": lock(engine)}
+    engine.pass_seconds(DEFAULT_LEASE - 1)
+    engine.put("x", 2, **proof)
+    engine.pass_seconds(DEFAULT_LEASE - 1)
+    engine.restart()
+    assert engine.ask("read").wait == "locked"
+    engine.pass_seconds(1)
+    assert engine.tree == {"x": 2}
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_a_restart_takes_no_lock_from_who_only_reads(engine: Engine, is_saved: bool) -> None:
+    token = lock(engine, lease=10.0)
+    for _ in range(6):
+        engine.pass_seconds(6)
+        assert engine.get("read", index=("x",), token=token) == 1
+        sequence = engine.store.sequence
+        engine.db.tick()
+        engine.db.tick()
+        engine.db.flush()
+        assert engine.store.sequence == sequence + 1
+        if is_saved:
+            engine.db.save()
+        engine.restart()
     engine.pass_seconds(9)
-    if is_saved:
-        engine.db.save()
+    assert engine.ask("read").wait == "locked"
+    engine.db.tick()
+    assert engine.get("read", index=("x",), token=token) == 1
+
+
+def test_a_lock_that_is_not_used_needs_no_record(engine: Engine) -> None:
+    lock(engine, lease=10.0)
+    sequence = engine.store.sequence
+    for _ in range(9):
+        engine.pass_seconds(1)
+        engine.db.tick()
+    assert engine.store.sequence == sequence
+
+
+@pytest.mark.parametrize("mode", ["renew", "configure"])
+def test_no_client_may_send_a_record_of_the_server(engine: Engine, mode: str) -> None:
+    token = lock(engine)
+    with pytest.raises(MessageError, match="record"):
+        engine.get(mode, token=token, args=(1,))
+
+
+def test_a_clock_that_was_set_back_gives_a_full_lease_at_most(engine: Engine) -> None:
+    lock(engine, lease=10.0)
+    engine.pass_seconds(5)
+    engine.wall.now -= 100_000
     engine.restart()
     engine.pass_seconds(9)
     assert engine.ask("read").wait == "locked"
-    assert engine.get("read", index=("x",), token=token) == 1
-    engine.pass_seconds(10)
-    assert engine.ask("read").wait is None
+    engine.pass_seconds(1)
+    assert engine.tree == {"x": 1}
 
 
 @pytest.mark.parametrize("is_saved", [False, True])
@@ -249,3 +363,199 @@ def test_the_lock_of_a_version_1_client_survives_a_restart(engine: Engine) -> No
     engine.restart()
     assert engine.ask("read").wait == "locked"
     assert engine.old(on_lock_socket=True, mode="readall") == {"x": 1}
+
+
+# --- what was granted and cannot be used ---------------------------------------------------------
+
+
+def give_up(engine: Engine, client: str, number: int) -> Any:
+    """What a client sends that has not heard whether it has the lock."""
+    return engine.get("unlock", client=client, number=number)
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_a_client_that_did_not_hear_of_its_lock_gives_it_back(
+    engine: Engine, is_restarted: bool
+) -> None:
+    engine.get("lock", client="me", number=1)
+    if is_restarted:
+        engine.restart()
+    assert give_up(engine, "me", 2) == {"locked": False}
+    assert engine.tree == {"x": 1}
+    engine.restart()
+    assert engine.tree == {"x": 1}
+
+
+@pytest.mark.parametrize("is_restarted", [False, True])
+def test_what_a_client_asked_for_before_it_gave_up_is_refused(
+    engine: Engine, is_restarted: bool
+) -> None:
+    give_up(engine, "me", 2)
+    if is_restarted:
+        engine.restart()
+    with pytest.raises(OutcomeUnknown):
+        engine.get("lock", client="me", number=1)
+    assert engine.tree == {"x": 1}
+    assert engine.get("lock", client="me", number=3)["locked"] is True
+
+
+def test_nobody_gives_back_the_lock_of_another(engine: Engine) -> None:
+    token = lock(engine, client="me", number=1)
+    assert give_up(engine, "other", 1) == {"locked": False}
+    engine.restart()
+    assert engine.ask("read").wait == "locked"
+    engine.get("unlock", token=token)
+
+
+def test_to_give_up_is_no_use_of_the_lock(engine: Engine) -> None:
+    lock(engine, lease=10.0)
+    engine.pass_seconds(9)
+    give_up(engine, "other", 1)
+    engine.restart()
+    engine.pass_seconds(1)
+    assert engine.tree == {"x": 1}
+
+
+# --- who is next ---------------------------------------------------------------------------------
+
+
+def comes(engine: Engine, client: str, mode: str = "lock") -> int | None:
+    """A client asks for the lock, or for something else, or asks again: its token, 0 when it was
+    served without one, None when it has to wait."""
+    reply = engine.ask(mode, client=client, **({"number": 1} if mode == "lock" else {}))
+    if reply.wait is not None:
+        return None
+    assert reply.error is None, reply.error
+    return int(reply.value["token"]) if mode == "lock" else 0
+
+
+def test_the_lock_goes_to_those_who_wait_in_the_order_of_asking(engine: Engine) -> None:
+    token = lock(engine)
+    names = ["d", "b", "a", "c"]
+    for name in names:
+        assert comes(engine, name) is None
+    got = []
+    engine.get("unlock", token=token)
+    while len(got) < len(names):
+        # They come back in any order, as often as they like, and so do others.
+        for name in [*sorted(names), "new", *names]:
+            new = None if name in got else comes(engine, name)
+            if new is not None:
+                got.append(name)
+                engine.get("unlock", token=new)
+        engine.pass_seconds(PLACE_KEPT / 2)
+    assert [name for name in got if name != "new"] == names
+
+
+def test_who_gives_the_lock_back_and_asks_again_is_the_last(engine: Engine) -> None:
+    token = lock(engine, client="a", number=1)
+    assert comes(engine, "b") is None
+    engine.get("unlock", token=token)
+    assert engine.ask("lock", client="a", number=2).wait == "locked"
+    assert comes(engine, "b")
+
+
+@pytest.mark.parametrize("mode", ["read", "readall", "write"])
+def test_readers_are_served_between_two_holders(engine: Engine, mode: str) -> None:
+    token = lock(engine)
+    assert comes(engine, "first") is None
+    assert comes(engine, "reader", mode) is None
+    assert comes(engine, "second") is None
+    engine.get("unlock", token=token)
+    token = comes(engine, "first") or 0
+    engine.get("unlock", token=token)
+    # The lock is free, and it is the reader's turn; whoever else only reads need not wait.
+    assert comes(engine, "second") is None
+    assert comes(engine, "another", mode) == 0
+    assert comes(engine, "second") is None
+    assert comes(engine, "reader", mode) == 0
+    assert comes(engine, "second")
+
+
+def test_who_does_not_come_back_loses_its_place(engine: Engine) -> None:
+    token = lock(engine)
+    for name in ("dead", "too", "alive"):
+        assert comes(engine, name) is None
+    engine.get("unlock", token=token)
+    engine.pass_seconds(PLACE_KEPT - 0.1)
+    assert comes(engine, "alive") is None
+    engine.pass_seconds(0.1)
+    assert comes(engine, "alive")
+    assert comes(engine, "dead") is None
+
+
+def test_who_gives_up_leaves_the_line(engine: Engine) -> None:
+    token = lock(engine)
+    for name in ("impatient", "patient"):
+        assert comes(engine, name) is None
+    give_up(engine, "impatient", 2)
+    engine.get("unlock", token=token)
+    assert comes(engine, "patient")
+
+
+def test_clients_of_version_1_have_their_turn(engine: Engine) -> None:
+    token = lock(engine)
+    old = engine.old(mode="lock", action="lock")
+    assert isinstance(old, Envelope)
+    assert comes(engine, "new") is None
+    engine.get("unlock", token=token)
+    assert comes(engine, "new") is None
+    answer = engine.db.answer(old)
+    assert isinstance(answer, bytes)
+    assert engine.old(on_lock_socket=True, mode="unlock", action="unlock") == {"locked": False}
+    assert comes(engine, "new")
+
+
+def test_the_first_in_line_comes_back_soon_and_the_others_rarely(engine: Engine) -> None:
+    lock(engine)
+    waits = []
+    for name in range(60):
+        waiting = engine.ask("lock", client=str(name), number=1).lock
+        assert waiting is not None
+        waits.append(waiting.back)
+    assert waits == sorted(waits)
+    assert waits[0] == FIRST_RETURN
+    assert waits[-1] == LONGEST_RETURN
+    engine.pass_seconds(0.5)
+    first = engine.ask("lock", client="0", number=1).lock
+    assert first is not None
+    assert first.back == pytest.approx(0.05)
+
+
+def test_the_line_is_bounded_and_the_dead_make_room() -> None:
+    line = Line()
+    for name in range(MAX_WAITING + 10):
+        line.wait(name, 0.0, FIRST_RETURN)
+    assert line.wait("late", 0.0, FIRST_RETURN) == LONGEST_RETURN
+    line.leave(0)
+    assert not line.is_first("late", 0.0)
+    line.wait(1, PLACE_KEPT - 0.1, FIRST_RETURN)
+    line.wait("late", PLACE_KEPT, FIRST_RETURN)
+    line.leave(1)
+    assert line.is_first("late", PLACE_KEPT)
+
+
+# --- whose lock it is ----------------------------------------------------------------------------
+
+
+def test_who_waits_is_told_whose_lock_it_is_and_since_when(engine: Engine) -> None:
+    token = lock(engine, client="me\x1b[2J\n@here:12-ab", number=1)
+    for _ in range(2):
+        engine.pass_seconds(5)
+        waiting = engine.ask("read").lock
+        assert waiting is not None
+        assert waiting.holder == "me\\x1b[2J\\n@here:12-ab since 2024-02-29 12:00:00 UTC"
+        engine.restart()
+    engine.get("unlock", token=token)
+
+
+def test_the_log_says_whose_lock_it_was_that_ended(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = lock(engine, client="me@here:12-ab\n", number=1)
+    engine.pass_seconds(DEFAULT_LEASE)
+    with caplog.at_level("INFO"):
+        engine.db.tick()
+    [line] = caplog.messages
+    assert "me@here:12-ab\\n since 2024-02-29 12:00:00 UTC" in line
+    assert str(token) not in line
