@@ -329,11 +329,14 @@ class Database:
     def tick(self) -> float | None:
         """Do what is due without a message, and return the seconds until it is to be called
         again (None: any)."""
-        if self.lock.has_ended(self._monotonic()):
+        now = self._monotonic()
+        if self.lock.has_ended(now):
             self._end_lock()
         elif self.lock.wants_record:
             self._note_use_of_lock()
         store = self._store
+        if self._saves.running and store.save_is_over(now):
+            self.end_save()
         if not self._saves.running and (
             store.wants_save
             or (store.journal_size > self._save_from and store.journal_size > store.snapshot_size)
@@ -357,12 +360,14 @@ class Database:
             self._postpone(failure)
 
     def save(self) -> None:
-        """Save in this process, as at the end of a server, when a save that runs has ended.
+        """Save in this process, as at the end of a server; a save that runs is ended for it.
 
         Raises SnapshotFailed.
         """
         if self.save_fd is not None:
-            self.end_save()
+            self._store.cancel_save()
+            self._saves.end()
+            self.save_fd = None
         self._store.save(self.state)
 
     def _postpone(self, failure: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,6 +17,9 @@ from programs import Server
 from pyzdb.client import client
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import FileStore, MemoryStore, Store
+
+# A shell starts what it runs in the background with Ctrl-C ignored, and so would our programs be.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # An example may start a process or wait for a disk that others use too: only its result counts.
 settings.register_profile("pyzdb", deadline=None, stateful_step_count=20)

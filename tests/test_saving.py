@@ -16,7 +16,7 @@ from programs import forked
 
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.holder import Holder
-from pyzdb.storage.saving import Saving
+from pyzdb.storage.saving import FAREWELL, PATIENCE, Saving
 
 LIMIT = 30.0
 """Seconds that a test waits for a child."""
@@ -120,3 +120,27 @@ def test_no_child_leaves_nothing_open(own: int, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(BlockingIOError):
         Saving(lambda: None, own)
     assert sorted(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_child_whose_status_goes_nowhere_is_known_to_have_done_its_work(own: int) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert Saving(lambda: None, own).result() is None
+        assert Saving(lambda: fail("no room"), own).result() == "ValueError: no room"
+        assert Saving(lambda: os._exit(0), own).result() == "it was killed"
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_child_that_makes_no_progress_is_killed_and_said(own: int) -> None:
+    saving = Saving(signal.pause, own)
+    assert not saving.is_over(0.0)
+    os.pwrite(own, b"progress", 0)
+    assert not saving.is_over(PATIENCE - 1)
+    assert not saving.is_over(2 * PATIENCE - 2)
+    assert not select.select([saving.fd], [], [], 0)[0]
+    assert not saving.is_over(2 * PATIENCE - 1)
+    assert select.select([saving.fd], [], [], LIMIT)[0]
+    assert not saving.is_over(2 * PATIENCE)
+    assert saving.is_over(2 * PATIENCE + FAREWELL)
+    assert str(saving.result()).startswith("the saving process wrote nothing for 60 s")

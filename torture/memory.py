@@ -385,8 +385,11 @@ class _InLine:
     def result(self) -> str | None:
         return None
 
-    def kill(self) -> None:
+    def kill(self, reason: str | None = None) -> None:
         pass
+
+    def is_over(self, now: float) -> bool:
+        return False
 
 
 def database_on(

@@ -60,6 +60,7 @@ def run(work: Callable[[], int]) -> int:
         # The name of a file need not be in the encoding of the output; errors are written so.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _open_standard_streams()
         return work()
     except BrokenPipeError:
         # Python writes what is left in its buffer when it exits: that must not fail again.
@@ -71,6 +72,20 @@ def run(work: Callable[[], int]) -> int:
         return fail(error, DISK_FAILED)
     except (PyzdbError, OSError) as error:
         return fail(error)
+
+
+def _open_standard_streams() -> None:
+    """Put nothing in the place of standard streams that are closed: a file of the database that
+    got the number of one would be written into by whatever prints."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free is this one
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")
 
 
 def fail(message: object, status: int = FAILED) -> int:

@@ -4,7 +4,9 @@ Rules this module keeps:
 
 - The files are held before an address is bound, so that a second server on them says so; nothing
   in them is changed before all addresses are.
-- SIGTERM and SIGINT end the round in hand; then the tree is saved and everything is closed.
+- SIGTERM and SIGINT end the round in hand; then the tree is saved and everything is closed. A
+  second one ends the process at once: what was acknowledged is in the journal.
+- What the process inherits does not matter: masks and dispositions of signals, and the umask.
 - Nothing listens beyond this machine unless the address that was given says so, and never a
   server that runs code of its clients.
 """
@@ -33,7 +35,7 @@ from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.door import raise_limit
 from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.responder import Responder
-from pyzdb.sockets import Context, Socket, connect
+from pyzdb.sockets import Context, Socket, check, connect
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.files import FILES_FOLDER, Files
 from pyzdb.storage.journal import Fsync
@@ -88,6 +90,9 @@ def serve(options: Options) -> int:
     # it and stop everyone for as long. Nothing that serves a request makes cycles.
     gc.disable()
     raise_limit()
+    os.umask(_UMASK)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_ENDING, signal.SIGCHLD})
     with _stop_signal() as stop_fd:
         if options.read_only:
             _follow(options, stop_fd)
@@ -140,6 +145,7 @@ def _own(options: Options, stop_fd: int) -> None:
 
 def _follow(options: Options, stop_fd: int) -> None:
     refuse_mount(database_path(options.filename))
+    check(options.read_server_uri)
     replica = Replica()
     follower = Follower(replica, options.filename)
     try:
@@ -203,8 +209,17 @@ class _Sockets:
 def _stop_signal() -> Iterator[int]:
     """A descriptor that is readable once SIGTERM or SIGINT has come."""
 
+    heard = False
+
     def note(number: int, frame: FrameType | None) -> None:
-        logger.info("%s: ending", signal.Signals(number).name)
+        nonlocal heard
+        name = signal.Signals(number).name
+        if heard:
+            print(f"pyzdb: a second {name} ends the server unsaved; {_KEPT}", file=sys.stderr)
+            sys.stderr.flush()
+            os._exit(128 + number)
+        heard = True
+        logger.info("%s: ending", name)
 
     reading, writing = socket.socketpair()
     with reading, writing:
@@ -220,3 +235,8 @@ def _stop_signal() -> Iterator[int]:
 
 
 _ENDING = (signal.SIGTERM, signal.SIGINT)
+
+_KEPT = "what was acknowledged is in the journal"
+
+_UMASK = 0o077
+"""What is made is its owner's alone, sockets of ipc too."""

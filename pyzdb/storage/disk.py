@@ -61,7 +61,13 @@ def database_path(filename: str | os.PathLike[str]) -> str:
 
     Raises StorageError when its folder does not exist or when it is a folder itself.
     """
-    path = os.path.realpath(os.fspath(filename))
+    try:
+        path = os.path.realpath(os.fspath(filename))
+    except FileNotFoundError:
+        raise StorageError(
+            f"{os.fspath(filename)} cannot be found: the current folder is gone; name the database "
+            "by its full path"
+        ) from None
     folder = os.path.dirname(path)
     if not os.path.isdir(folder):
         raise StorageError(f"{path} cannot be a database: there is no folder {folder}")

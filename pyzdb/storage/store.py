@@ -108,6 +108,13 @@ class Store(Protocol):
     def start_save(self, state: Callable[[], State]) -> None:
         """Begin to save the state as it is now, in the background. Raises SnapshotFailed."""
 
+    def cancel_save(self) -> None:
+        """Have the running save end without a result; `finish_save` comes next."""
+
+    def save_is_over(self, now: float) -> bool:
+        """True when the running save is to be finished though its descriptor does not say so; to
+        be asked from time to time. ``now``: seconds of a monotonic clock."""
+
     def finish_save(self) -> str | None:
         """Wait for the running save to end; None when it is durable, otherwise why it is not."""
 
@@ -348,6 +355,13 @@ class FileStore:
             raise SnapshotFailed(self._not_saved(reason)) from error
         self._running = (saving, save)
 
+    def cancel_save(self) -> None:
+        if self._running is not None:
+            self._running[0].kill("another save takes its place")
+
+    def save_is_over(self, now: float) -> bool:
+        return self._running is not None and self._running[0].is_over(now)
+
     def finish_save(self) -> str | None:
         if self._running is None:
             return "no save is running"
@@ -404,7 +418,7 @@ class FileStore:
 
     def _end_save(self) -> None:
         if self._running is not None:
-            self._running[0].kill()
+            self.cancel_save()
             self.finish_save()
 
     def close(self) -> None:
@@ -495,6 +509,12 @@ class MemoryStore:
         self.save_fd, other = os.pipe()
         os.close(other)
 
+    def cancel_save(self) -> None:
+        pass
+
+    def save_is_over(self, now: float) -> bool:
+        return False
+
     def finish_save(self) -> str | None:
         if self.save_fd is None:
             return "no save is running"
@@ -541,6 +561,12 @@ class ReadOnlyStore:
 
     def start_save(self, state: Callable[[], State]) -> None:
         self.reserve(0)
+
+    def cancel_save(self) -> None:
+        pass
+
+    def save_is_over(self, now: float) -> bool:
+        return False
 
     def finish_save(self) -> str | None:
         return None
