@@ -28,17 +28,17 @@ was when its change was made. For the same reason the tree and the changes are p
 
 Every edit takes the time of what it moves. To drop a key of a dict, and to add it again, takes
 time that grows with the keys before it or behind it, unless it is the last: a dict knows no
-places.
+places. What does many of these goes through the dict but once (order.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from itertools import islice
 from typing import Any
 
 from pyzdb.errors import Path
 from pyzdb.json_text import Shape, shape_of
+from pyzdb.order import Orders, Places, Reordering
 from pyzdb.values import MAX_DEPTH, Custom, too_deep
 
 Edit = tuple[Any, ...]
@@ -60,6 +60,8 @@ _TOO_DEEP = f"the value would lie deeper than {MAX_DEPTH} levels"
 AROUND_VALUE = 2
 """Levels of a message around the values in it: the object, and the array of arguments."""
 
+_UNPLACED: Edit = ("add",)
+
 _SEQUENCES = frozenset({list, tuple, set, frozenset})
 
 
@@ -70,12 +72,10 @@ def _set(container: Any, key: Any, value: Any) -> None:
 def _add(container: dict[Any, Any], key: Any, value: Any, place: int | None) -> None:
     if place is None:
         container[key] = value
-        return
-    behind = list(islice(container.items(), place, None))
-    for moved, _ in behind:
-        del container[moved]
-    container[key] = value
-    container.update(behind)
+    else:
+        reordering = Reordering(container)
+        reordering.add(key, value, place)
+        reordering.finish()
 
 
 def _drop(container: dict[Any, Any], key: Any) -> None:
@@ -137,6 +137,15 @@ def apply(container: Any, edit: Edit) -> None:
     EDITS[edit[0]](container, *edit[1:])
 
 
+def apply_all(targets: Iterable[tuple[Any, Edit]]) -> None:
+    """Do edits that undo, the newest change first, each to its container; the next container is
+    asked for when the edit before it is done."""
+    orders = Orders(apply)
+    for container, edit in targets:
+        orders.apply(container, edit)
+    orders.finish()
+
+
 def put(container: dict[Any, Any], key: Any, value: Any) -> Pair:
     """The edits that store a value under a key of a dict, new or not."""
     if key in container:
@@ -149,17 +158,15 @@ def replace(container: Any, key: Any, value: Any) -> Pair:
     return ("set", key, container[key]), ("set", key, value)
 
 
-def drop(container: dict[Any, Any], key: Any) -> Pair:
+def drop(key: Any) -> Pair:
+    """The edits that remove a key which is in a dict: what undoes it is known when `placed`."""
+    return _UNPLACED, ("drop", key)
+
+
+def placed(container: dict[Any, Any], key: Any, places: Places) -> Pair:
     """The edits that remove a key which is in a dict."""
-    stored = next(reversed(container))
-    place = None
-    if stored is not key and stored != key:
-        # The key as it is stored: 1 and True are one key, and undo brings back the first.
-        place, stored = next(
-            (number, other)
-            for number, other in enumerate(container)
-            if other is key or other == key
-        )
+    # The key as it is stored: 1 and True are one key, and undo brings back the first.
+    stored, place = places.take(container, key)
     return ("add", stored, container[stored], place), ("drop", stored)
 
 

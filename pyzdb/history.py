@@ -11,6 +11,7 @@ a batch, is one step too.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -63,6 +64,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         # Beside the steps: the old ones lie cold in memory, and are dropped without a look.
         self._sizes: list[int] = []
         self._size = 0
+        self._walked: list[Step] = []
 
     @property
     def done(self) -> int:
@@ -132,17 +134,27 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         fewer."""
         self._check(count, self.done, "undo")
         self._tree.state = EDITING
-        for _ in range(count):
-            self.undo()
+        steps = self._walk(self.undo, count)
+        # All at once: each may have dropped a key of the same large dict.
+        self._tree.revert([change for step in reversed(steps) for change in step.changes])
         self._tree.state = CHANGED
 
     def redo_steps(self, count: int) -> None:
         """Do ``count`` undone steps again. Raises HistoryError like undo_steps."""
         self._check(count, self.undone, "redo")
         self._tree.state = EDITING
-        for _ in range(count):
-            self.redo()
+        for step in self._walk(self.redo, count):
+            self._tree.redo(step.changes)
         self._tree.state = CHANGED
+
+    def _walk(self, move: Callable[[], None], count: int) -> list[Step]:
+        """Go over steps of the log, and return them."""
+        walked: list[Step] = []
+        self._walked = walked
+        for _ in range(count):
+            move()
+        self._walked = []
+        return walked
 
     def _check(self, count: int, there: int, what: str) -> None:
         if type(count) is not int or count < 1:
@@ -153,10 +165,7 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
 
     def unredo_event(self, elem: Step, item: tuple[str]) -> None:
         """What the library's walk calls for each leaf that it undoes or redoes."""
-        if item is _UNDO:
-            self._tree.revert(elem.changes)
-        else:
-            self._tree.redo(elem.changes)
+        self._walked.append(elem)
 
     def steps(self, limit: int | None = None) -> list[Step]:
         """The steps that can be undone, the newest first, at most ``limit``."""

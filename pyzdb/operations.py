@@ -129,7 +129,7 @@ def _dict_set(value: dict[Any, Any], key: Any, item: Any, /) -> Planned:
 def _dict_delete(value: dict[Any, Any], key: Any, /) -> Planned:
     if key not in value:
         raise KeyError(key)
-    return None, [edits.drop(value, key)]
+    return None, [edits.drop(key)]
 
 
 def _dict_clear(value: dict[Any, Any]) -> Planned:
@@ -142,7 +142,7 @@ _MISSING: Any = object()
 def _dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Planned:
     # Python's own looks at no key of an empty dict, not even whether it is one.
     if value and key in value:
-        return value[key], [edits.drop(value, key)]
+        return value[key], [edits.drop(key)]
     if default is _MISSING:
         raise KeyError(key)
     return default, []
@@ -152,7 +152,7 @@ def _dict_popitem(value: dict[Any, Any]) -> Planned:
     if not value:
         raise KeyError("popitem(): dictionary is empty")
     key = next(reversed(value))
-    return (key, value[key]), [edits.drop(value, key)]
+    return (key, value[key]), [edits.drop(key)]
 
 
 def _dict_setdefault(value: dict[Any, Any], key: Any, default: Any = None, /) -> Planned:

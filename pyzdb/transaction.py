@@ -9,6 +9,7 @@ from pyzdb.edits import Change
 from pyzdb.errors import OperationError, QueryError
 from pyzdb.messages import Command
 from pyzdb.operations import own
+from pyzdb.order import Places
 from pyzdb.tree import EDITING, Tree
 
 Savepoint = tuple[int, bool]
@@ -28,6 +29,7 @@ class Transaction:
         self._reserve = reserve
         self._plain = plain
         self._begin = (0, tree.plain)
+        self._places = Places()
         self.begun = False
         self.only_fetched = True
         self.changes: list[Change] = []
@@ -43,7 +45,13 @@ class Transaction:
         if not self.begun:
             self._reserve()
             self.begun = True
-        return tree.write(command, value, operation, self._plain, self.changes)
+        try:
+            return tree.write(
+                command, value, operation, self._plain, self.changes, places=self._places
+            )
+        except BaseException:
+            self._places.clear()
+            raise
 
     def all(self, commands: tuple[Command, ...]) -> list[Any]:
         """Do many commands: their results as they are in turn; an error has its number."""
@@ -73,4 +81,5 @@ class Transaction:
 
     def revert(self, savepoint: Savepoint | None = None) -> None:
         """Take back all changes, or those since a savepoint."""
+        self._places.clear()
         self._tree.take_back(self.changes, *(savepoint or self._begin))

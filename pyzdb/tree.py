@@ -37,6 +37,7 @@ from pyzdb.errors import (
 )
 from pyzdb.messages import Command, Envelope
 from pyzdb.operations import TABLE, Operation, own
+from pyzdb.order import Places
 from pyzdb.values import MAX_DEPTH, TAG, is_plain
 
 _ARITHMETIC = Context(prec=28, traps=[DivisionByZero, InvalidOperation, Overflow])
@@ -155,11 +156,12 @@ class Tree:
         plain: bool,
         done: list[Change],
         envelope: Envelope | None = None,
+        places: Places | None = None,
     ) -> Any:
         """Do an operation that writes, and return its result; the changes are added to ``done``.
 
         ``plain`` (bool): the arguments are known to be of plain JSON types. ``envelope``: what they
-        came in, if nothing else came in it.
+        came in, if nothing else came in it. ``places``: those of the request, if more came in it.
         """
         index = command.index
         args = command.args
@@ -187,6 +189,7 @@ class Tree:
                     place = len(container) + key if type(container) is list and key < 0 else key
                     result, pairs = None, [edits.replace(container, place, new)]
                 if pairs:
+                    pairs = _placed(container, pairs, places)
                     self._do(container, path, pairs, plain, done, envelope)
                 return result
         except Exception as error:
@@ -246,8 +249,10 @@ class Tree:
 
     def revert(self, changes: list[Change]) -> None:
         """Take back changes, the last first."""
-        for path, undo, _, _ in reversed(changes):
-            edits.apply(self._container(path), undo)
+        if len(changes) == 1:  # as most steps have
+            edits.apply(self._container(changes[0][0]), changes[0][1])
+            return
+        edits.apply_all((self._container(path), undo) for path, undo, _, _ in reversed(changes))
 
     def redo(self, changes: list[Change]) -> None:
         """Do changes again that were taken back."""
@@ -291,6 +296,15 @@ def _cost(undo: Edit, redo: Edit, room: int, plain: bool, envelope: Envelope | N
     if envelope is None:
         return edits.cost(undo, redo, room, plain)
     return edits.cost_in(envelope.message, envelope.shape, redo[2], room)
+
+
+def _placed(container: Any, pairs: list[Pair], places: Places | None) -> list[Pair]:
+    kind = pairs[0][1][0]
+    if kind == "drop":
+        return [edits.placed(container, pairs[0][1][1], places or Places())]
+    if kind == "clear" and places is not None:
+        places.forget(container)
+    return pairs
 
 
 def _refuse_slices(command: Command) -> None:

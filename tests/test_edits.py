@@ -14,6 +14,7 @@ from strategies import VALUES, nested, same
 
 from pyzdb import edits
 from pyzdb.edits import Pair
+from pyzdb.order import Places
 from pyzdb.values import Custom
 
 DICTS = st.dictionaries(st.integers(0, 9) | st.text(max_size=2), st.integers(), min_size=1)
@@ -36,13 +37,13 @@ def there_and_back(container: Any, pair: Pair) -> Any:
 @given(container=DICTS, data=st.data())
 def test_a_dropped_key_comes_back_in_its_place(container: Any, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(list(container)))
-    after = there_and_back(container, edits.drop(container, key))
+    after = there_and_back(container, edits.placed(container, key, Places()))
     assert key not in after
 
 
 def test_a_dropped_key_comes_back_as_it_was_stored() -> None:
     container = {"a": 1, True: 2, "b": 3}
-    edits_of_drop = edits.drop(container, 1.0)
+    edits_of_drop = edits.placed(container, 1.0, Places())
     assert there_and_back(container, edits_of_drop) == {"a": 1, "b": 3}
     edits.apply(container, edits_of_drop[0])
     assert [type(key) for key in container] == [str, bool, str]
@@ -97,7 +98,7 @@ def test_dropping_the_last_keys_one_by_one_leaves_no_holes() -> None:
     container = dict.fromkeys(range(50_000))
     size = container.__sizeof__()
     for key in range(49_999, 10, -1):
-        edits.apply(container, edits.drop(container, key)[1])
+        edits.apply(container, edits.placed(container, key, Places())[1])
     for key in range(11, 50_000):
         edits.apply(container, edits.put(container, key, None)[1])
     assert list(container) == list(range(50_000))
