@@ -5,7 +5,11 @@ killed (SIGKILL), or stopped (SIGSTOP) and continued when somebody else has, or 
 Another client waits for the lock: it must get it within the lease and a second. From then on no
 write of the old holder may be accepted; a continued one must be told that it has lost the lock.
 
-Several databases are worked on at a time, as most of the time is waiting for leases to end.
+Several databases are worked on at a time, as most of the time is waiting for leases to end. Clients
+reach every other one of them by its write address alone, as through a tunnel of one port.
+
+At last holders are killed and then the server too, again and again, until most of the lease has
+passed: the restarts must not lengthen it.
 """
 
 from __future__ import annotations
@@ -15,14 +19,16 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
-from pyzdb.cli import Arguments, run
+from pyzdb.cli import Arguments, run, serve
 from pyzdb.client import client
 from pyzdb.errors import LockError, LockTimeout, PyzdbError
+from pyzdb.locks import Lock
 from torture.middle import way_to
 from torture.processes import READY_LIMIT, Server, ServerEnded, forks
 from torture.report import Count, Options, Run
@@ -39,8 +45,21 @@ DATABASES = 4
 WORD_LIMIT = 5.0
 """Seconds within which a continued holder must hear that it has lost the lock."""
 
-KILL, STOP = "kill", "stop"
+RESTART_LEASE = 2.0
+"""Seconds of the lease of a holder that is dead while its server restarts: a few restarts' time."""
+
+RESTARTS_FOR = 0.75
+"""The part of that lease in which the server is killed and started again: another whole lease after
+it would be noticed."""
+
+UNREACHED = "inproc://lock"
+"""A lock address that clients cannot reach."""
+
+KILL, STOP, RESTART = "kill", "stop", "restart"
 """What becomes of a holder."""
+
+LATE_WRITE, FULL_LEASE = "late-write", "full-lease"
+"""The faults that can be planted."""
 
 HELD = "held"
 """What a holder says when it has the lock; after that, the name of the error that ended it."""
@@ -49,12 +68,12 @@ TAKEN = "the lock was taken over"
 """What is written in between: no write of the old holder may follow it."""
 
 
-def _hold(uri: str, said: Connection) -> None:
+def _hold(uri: str, lease: float, said: Connection) -> None:
     """What a holder does: write under the lock until it is lost, and say so; then be killed."""
     db, connection = client(uri, timeout=READY_LIMIT)
     with connection:
         try:
-            while not _begin(db):
+            while not _begin(db, lease):
                 pass
             said.send(HELD)
             while True:
@@ -64,9 +83,9 @@ def _hold(uri: str, said: Connection) -> None:
         time.sleep(READY_LIMIT)
 
 
-def _begin(db: Any) -> bool:
+def _begin(db: Any, lease: float) -> bool:
     """Take the lock and write; False when a busy machine was too slow for that in one lease."""
-    db.lock(lease=LEASE)
+    db.lock(lease=lease)
     try:
         db["writes"].append("first")
     except LockError:
@@ -76,18 +95,27 @@ def _begin(db: Any) -> bool:
     return True
 
 
+class Place(NamedTuple):
+    """A database: its server, the address through which clients reach it, and `db`."""
+
+    server: Server
+    uri: str
+    db: Any
+
+
 class Round:
     """One holder of the lock of one database, and what becomes of it."""
 
-    def __init__(self, test: Run, name: str, fate: str, uri: str, db: Any) -> None:
+    def __init__(self, test: Run, name: str, fate: str, place: Place) -> None:
         self.late = 0
         self.waited = 0.0
         self._test = test
         self._name = f"{name}, {fate}"
         self._stopped = fate == STOP
-        self._db = db
+        self._server, self._db = place.server, place.db
+        self._limit = self._lease = RESTART_LEASE if fate == RESTART else LEASE
         self._said, said = forks.Pipe(duplex=False)
-        self._process = forks.Process(target=_hold, args=(uri, said))
+        self._process = forks.Process(target=_hold, args=(place.uri, self._lease, said))
         self._process.start()
         said.close()
 
@@ -112,6 +140,14 @@ class Round:
         os.kill(self._process.pid, signal.SIGSTOP if self._stopped else signal.SIGKILL)
         self._struck = time.monotonic()
 
+    def restart(self) -> None:
+        """Kill and start the server, again and again, while the lease goes on."""
+        passed = 0.0
+        while passed < self._lease * RESTARTS_FOR:
+            self._server.restart()
+            passed = time.monotonic() - self._struck
+        self._limit = max(self._lease, passed)
+
     def take_over(self) -> None:
         """Take the lock as somebody else."""
         try:
@@ -120,7 +156,7 @@ class Round:
             self._test.violation(f"{self._name}: the lock is not free after {READY_LIMIT} s")
             raise
         self.waited = time.monotonic() - self._struck
-        if self.waited > LEASE + GRACE:
+        if self.waited > self._limit + GRACE:
             self._test.violation(f"{self._name}: the lock was free after {self.waited:.2f} s only")
         self._db["writes"].append(TAKEN)
 
@@ -161,8 +197,9 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
         prog,
         kills=Count(200, 10, "holders that are killed"),
         stops=Count(200, 10, "holders that are stopped and continued"),
+        restarts=Count(40, 2, "holders that are killed before their server is, some times"),
     )
-    options.add_plant("late-write")
+    options.add_plant(LATE_WRITE, FULL_LEASE)
     given = options.parse(arguments)
     return run(lambda: _test(given))
 
@@ -172,15 +209,20 @@ def _test(given: argparse.Namespace) -> int:
         fates = [KILL] * given.kills + [STOP] * given.stops
         test.random.shuffle(fates)
         done: list[Round] = []
+        restarted: list[Round] = []
         try:
             places = [
-                stack.enter_context(_database(test.folder / str(number), given))
+                stack.enter_context(_database(test.folder / str(number), number % 2 == 1, given))
                 for number in range(DATABASES)
             ]
             while len(done) < len(fates):
                 now = fates[len(done) : len(done) + DATABASES]
                 done += _play(test, len(done), now, places)
                 test.progress(len(done), len(fates), "holders")
+            restarted = [
+                _restart(test, number, places[number % DATABASES])
+                for number in range(given.restarts)
+            ]
         except (PyzdbError, ServerEnded) as error:
             test.violation(f"the test ended early: {error}")
         return test.finish(
@@ -190,31 +232,58 @@ def _test(given: argparse.Namespace) -> int:
                 f"s at most until the lock was free after a lease of {LEASE} s": max(
                     (one.waited for one in done), default=0.0
                 ),
-                "late writes accepted": sum(one.late for one in done),
+                "killed before restarts": given.restarts,
+                f"s at most until the lock was free after a lease of {RESTART_LEASE} s": max(
+                    (one.waited for one in restarted), default=0.0
+                ),
+                "late writes accepted": sum(one.late for one in done + restarted),
             }
         )
 
 
 @contextlib.contextmanager
-def _database(folder: Path, given: argparse.Namespace) -> Iterator[tuple[str, Any]]:
-    """The address of a database of its own, with a fault before it if one is planted, and `db`."""
+def _database(folder: Path, is_tunnelled: bool, given: argparse.Namespace) -> Iterator[Place]:
+    """A database of its own, with a fault before it if one is planted."""
     folder.mkdir()
-    with Server(folder) as server, way_to(server.write_uri, given.plant, given.seed) as uri:
+    fault = LATE_WRITE if given.plant == LATE_WRITE else None
+    with (
+        _Server(folder, is_tunnelled, given.plant == FULL_LEASE) as server,
+        way_to(server.write_uri, fault, given.seed) as uri,
+    ):
         server.start()
         server.wait_until_ready()
         db, connection = client(uri, timeout=READY_LIMIT)
         with connection:
             db["writes"] = []
-            yield uri, db
+            yield Place(server, uri, db)
         server.stop()
 
 
-def _play(test: Run, first: int, fates: list[str], places: list[tuple[str, Any]]) -> list[Round]:
+class _Server(Server):
+    """A server whose lock address is not reached when it ``is_tunnelled``, or one that
+    ``forgets`` at a restart how much of a lease was left."""
+
+    def __init__(self, folder: Path, is_tunnelled: bool, forgets: bool) -> None:
+        super().__init__(folder)
+        if is_tunnelled:
+            self._arguments = (*self._arguments[:-1], UNREACHED)
+        if forgets:
+            self.program = _serve_with_full_leases
+
+
+def _serve_with_full_leases(arguments: Sequence[str]) -> int:
+    """Run a server in which each restart begins a lease anew."""
+    resume = Lock.resume
+    with patch.object(Lock, "resume", lambda lock, now, _: resume(lock, now, 0.0)):
+        return serve.main(arguments)
+
+
+def _play(test: Run, first: int, fates: list[str], places: list[Place]) -> list[Round]:
     """Play one round in each database, all at the same time."""
     with contextlib.ExitStack() as stack:
         rounds = [
-            stack.enter_context(Round(test, f"holder {number}", fate, uri, db))
-            for number, (fate, (uri, db)) in enumerate(zip(fates, places, strict=False), first)
+            stack.enter_context(Round(test, f"holder {number}", fate, place))
+            for number, (fate, place) in enumerate(zip(fates, places, strict=False), first)
         ]
         for one in rounds:
             one.wait_until_held()
@@ -226,3 +295,14 @@ def _play(test: Run, first: int, fates: list[str], places: list[tuple[str, Any]]
         for one in rounds:
             one.go_on()
         return rounds
+
+
+def _restart(test: Run, number: int, place: Place) -> Round:
+    """Play one round in which the server restarts when the holder is dead."""
+    with Round(test, f"holder {number} before restarts", RESTART, place) as one:
+        one.wait_until_held()
+        one.strike()
+        one.restart()
+        one.take_over()
+        one.go_on()
+        return one

@@ -33,8 +33,8 @@ PORTS = range(10_000, 32_768)
 """Ports to listen on. They lie below those that the system gives to outgoing connections, which
 would be in the way of a server that listens on every interface."""
 
-PROBE = b'{"mode": "read", "index": [], "func": "__len__", "args": [], "kwargs": {}}'
-"""The request that shows that a server serves: how many keys the root has."""
+PROBE = b'{"version": 2, "mode": "hello"}'
+"""The request that shows that a server serves, also while somebody holds the lock."""
 
 LOG_SHOWN = 500
 """Characters of the log that are told when a server ends by itself."""
