@@ -45,7 +45,7 @@ from pyzdb.errors import (
     SyncFailed,
     path_text,
 )
-from pyzdb.history import History, Step
+from pyzdb.history import MAX_BYTES, History, Step
 from pyzdb.locks import Held, Lock, gives_up, lease_of, new_token
 from pyzdb.messages import (
     CONFIGURE,
@@ -102,6 +102,7 @@ class Database:
         store: Store,
         *,
         history_limit: int = HISTORY_LIMIT,
+        history_bytes: int = MAX_BYTES,
         snapshot_bytes: int = SNAPSHOT_BYTES,
         files: Files | None = None,
         exec: bool = False,
@@ -128,6 +129,7 @@ class Database:
         self._taken: list[Taken] = []
         self._moved: list[tuple[str, str]] = []
         self._history_limit = history_limit
+        self._history_bytes = history_bytes
         self.save_fd: int | None = None
         self.sequence = 0
         self.load(None, 0)
@@ -188,7 +190,7 @@ class Database:
         try:
             root = state["tree"]
             self.tree = Tree(root, state["plain"] if "plain" in state else is_plain(root))
-            self.history = History(self.tree, HISTORY_LIMIT)
+            self.history = History(self.tree, HISTORY_LIMIT, self._history_bytes)
             self.lock = Lock()
             self._answers = Answers()
             self.sequence = sequence

@@ -20,6 +20,7 @@ SHORT = {
 PLANTED = [
     (cuts, "no-checksum", ("--last", "0", "--places", "30")),
     (equal, "skip-undo", ("--short", "--steps", "30")),
+    (equal, "more-history", ("--short",)),
     (failpoints, "two-step-rename", ("--kills", "1", "--phase", "a save")),
     (failpoints, "early-answer", ("--kills", "1", "--phase", "an append")),
     (faults, "goes-on", ("--requests", "3", "--points", "40")),

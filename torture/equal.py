@@ -11,6 +11,8 @@ that shows it.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, ClassVar
@@ -19,6 +21,7 @@ from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
+    initialize,
     invariant,
     precondition,
     rule,
@@ -40,6 +43,10 @@ SEEDS = st.integers(0, (1 << 32) - 1)
 """What the details of a request are drawn from."""
 
 
+HISTORY_BYTES = 150_000
+"""About the bytes of history that the databases keep: a few large values, but many small ones."""
+
+
 class SkippingDatabase(Database):
     """A planted fault: what was undone is not undone when the journal is read."""
 
@@ -50,14 +57,25 @@ class SkippingDatabase(Database):
             super().replay(sequence, body)
 
 
-FAULTS: dict[str | None, type[Database]] = {None: Database, "skip-undo": SkippingDatabase}
+ASKED = sorted((*KINDS, *["exec"] * 4))
+"""The kinds of requests, with more source than elsewhere: it takes its own ways to the tree."""
+
+Kind = Callable[..., Database]
+
+FAULTS: dict[str | None, Kind] = {
+    None: partial(Database, history_bytes=HISTORY_BYTES),
+    "skip-undo": partial(SkippingDatabase, history_bytes=HISTORY_BYTES),
+    "more-history": Database,
+}
+"""The databases that read all records again; one of those that were planted forgets later."""
 
 
 class Machine(RuleBasedStateMachine):
     """One run: a database on a disk in memory; ``replayer`` reads its records again."""
 
     folder: ClassVar[Path]
-    replayer: ClassVar[type[Database]]
+    kind: ClassVar[Kind]
+    replayer: ClassVar[Kind]
     test: ClassVar[Run]
     total: ClassVar[int]
     steps: ClassVar[int] = 0
@@ -70,11 +88,15 @@ class Machine(RuleBasedStateMachine):
         self._disk = MemoryDisk()
         self._database = self._opened(MOST_STEPS)
         incoming = str(self.folder / INCOMING)
-        self._workload = Workload(Random(0), self._database, self._disk, incoming)
+        self._workload = Workload(Random(0), self._database, self._disk, incoming, large=True)
 
     def _opened(self, history_limit: int) -> Database:
         database = database_on(
-            self._disk, self.folder, clock=lambda: self._now, history_limit=history_limit
+            self._disk,
+            self.folder,
+            clock=lambda: self._now,
+            history_limit=history_limit,
+            kind=Machine.kind,
         )
         database.open()
         return database
@@ -83,12 +105,19 @@ class Machine(RuleBasedStateMachine):
         self._workload.database = self._database = self._opened(history_limit)
         self._ledger.note(self._database, started=True)
 
-    @rule(kind=st.sampled_from(sorted(KINDS)), drawn=SEEDS)
-    def request(self, kind: str, drawn: int) -> None:
-        """Some client asks for something."""
-        self._now += 1
-        self._workload.random.seed(drawn)
-        self._workload.do(kind)
+    @initialize(plain=st.booleans())
+    def begin(self, plain: bool) -> None:
+        """Plain JSON takes other ways through the program than what carries tags."""
+        self._workload.plain = plain
+
+    @rule(drawn=st.lists(st.tuples(st.sampled_from(ASKED), SEEDS), min_size=1, max_size=5))
+    def requests(self, drawn: list[tuple[str, int]]) -> None:
+        """Some clients ask for something, one after the other."""
+        for kind, number in drawn:
+            self._now += 1
+            self._workload.random.seed(number)
+            self._workload.do(kind)
+            self.same()
 
     @precondition(lambda self: self._database.save_fd is None)
     @rule()
@@ -135,10 +164,13 @@ class Machine(RuleBasedStateMachine):
         self._ledger.note(live)
         filename = str(self.folder / FILENAME)
         self._records.update(read_contents(self._disk, filename).records())
-        replayed = self.replayer(ReadOnlyStore())
+        replayed = Machine.replayer(ReadOnlyStore())
         for sequence in range(1, live.sequence + 1):
             replayed.replay(sequence, self._records[sequence])
-        both = {"all records": replayed, "the files": recovered(self._disk, filename)}
+        both = {
+            "all records": replayed,
+            "the files": recovered(self._disk, filename, Machine.kind),
+        }
         for name, database in {"a request without effect": live, **both}.items():
             fault = self._ledger.fault(database, live.sequence)
             assert fault is None, f"{name}: {fault}"
@@ -162,7 +194,7 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
 def _test(given: argparse.Namespace) -> int:
     with Run("equal", given.seed) as test:
         Machine.folder, Machine.test = test.folder, test
-        Machine.replayer = FAULTS[given.plant]
+        Machine.kind, Machine.replayer = FAULTS[None], FAULTS[given.plant]
         Machine.steps, Machine.total = 0, given.runs * given.steps
         machine: Any = seed(given.seed)(Machine)
         how = settings(

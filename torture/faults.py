@@ -196,7 +196,7 @@ class Playwright:
         self._database = database_on(self._disk, test.folder, clock=lambda: START, kind=Noting)
         self._database.open()
         self._incoming = str(test.folder / INCOMING)
-        self._workload = Workload(test.random, self._database, self._disk, self._incoming)
+        self._workload = Workload(test.random, self._database, self._disk, self._incoming, True)
 
     def scenes(self) -> Iterator[Scene]:
         """Ever more of them."""

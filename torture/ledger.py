@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import blake2b
 from typing import Any
 
@@ -13,7 +13,7 @@ from pyzdb.database import Database
 from pyzdb.messages import decode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.store import MemoryStore, ReadOnlyStore
+from pyzdb.storage.store import MemoryStore, ReadOnlyStore, Store
 from pyzdb.values import File, is_plain
 
 Answer = tuple[int, bytes | None, int]
@@ -65,10 +65,10 @@ class Ledger:
         mark = self.marks.get(sequence)
         if mark is None:
             return f"there is a record {sequence}, which was never written"
-        if digest(database) != mark.digest:
-            return f"after record {sequence} the tree, its history or its lock is another one"
         if database.tree.plain and not is_plain(database.tree.root):
             return f"after record {sequence} the tree counts as plain JSON and is not"
+        if digest(database) != mark.digest:
+            return f"after record {sequence} the tree, its history or its lock is another one"
         known = database.state()["answers"]["known"]
         for client, (number, answer, _) in mark.answers.items():
             found, again, _ = known.get(client, (0, None, 0))
@@ -95,11 +95,11 @@ def seen(database: Database) -> str:
     """Tells the tree, the history and the lock of a database from others, the order of keys and
     the types of values included.
 
-    What a failed request may change is left out: the answer to it, and whether the tree counts as
-    plain JSON, which only says how it can be encoded.
+    What a failed request may change is left out: the answer to it.
     """
     state = database.state()
-    return repr((state["tree"], state["history"], state["lock"]))
+    del state["answers"]
+    return repr(state)
 
 
 def digest(database: Database) -> str:
@@ -107,10 +107,10 @@ def digest(database: Database) -> str:
     return blake2b(seen(database).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def recovered(disk: Disk, filename: str) -> Database:
+def recovered(disk: Disk, filename: str, kind: Callable[[Store], Database] = Database) -> Database:
     """The database that the files hold, without a change of them. Raises CorruptFile."""
     contents = read_contents(disk, filename)
-    database = Database(ReadOnlyStore())
+    database = kind(ReadOnlyStore())
     snapshot = contents.snapshot
     database.load(contents.state, 0 if snapshot is None else snapshot.sequence)
     for sequence, body in contents.records():

@@ -399,7 +399,7 @@ def database_on(
     clock: Callable[[], float] = time.time,
     history_limit: int = MOST_STEPS,
     snapshot_bytes: int = SNAPSHOT_BYTES,
-    kind: type[Database] = Database,
+    kind: Callable[..., Database] = Database,
 ) -> Database:
     """The database on a disk in memory, as a server has it. The ``folder`` is a real one, in which
     nothing is written."""

@@ -39,14 +39,42 @@ DEEPEST = 4
 SIZES = (0, 1, 10, 100, 100, 600, 1500)
 """Characters of texts: a record may lie in one sector or in several."""
 
+LARGE_TEXT = ',[{"\\:}]'
+"""What large texts are made of: all that stands between the values of a message."""
+
+LARGE_SIZES = (500, 1500, 5000)
+"""How often it is in them: the size of some is told by a look at their message, that of others by
+a look at the value."""
+
+QUIET_SOURCES = (
+    "print(1)",
+    "db['e'] = 2; raise ValueError('no')",
+    "if 'a' in db: db.setdefault('a', (1, 2))",
+    "if 'a' in db: db.update({})",
+    """
+try:
+    with db.batch() as batch:
+        batch['e'] = (1, 2)
+        batch['not there'].append(1)
+except KeyError:
+    print('refused')
+""",
+)
+"""What is run in the server and changes nothing in the end."""
+
 SOURCES = (
+    *QUIET_SOURCES,
     "db['e'] = 1; print('done')",
     "db['e'] = [1]; db['e'].append(2)",
-    "db['e'] = 2; raise ValueError('no')",
-    "print(1)",
     "import random; db['e'] = random.random()",
+    "db['e'] = {'k': (1, 2)}; db['e'].clear()",
+    f"db['e'] = {LARGE_TEXT!r} * 1500",
+    "db['e'] = {'k': ',' * 5000, 'l': [[1]] * 500}; db['e']['l'] *= 2",
 )
 """What is run in the server: of some of these nobody could tell a second time what they did."""
+
+LARGE_SHARE = 0.15
+"""The share of large values where there are any."""
 
 IMPATIENT = 0.1
 """The share of requests that others send while one client holds the lock."""
@@ -61,13 +89,23 @@ class _Client:
 
 class Workload:
     """Clients of a ``database``, which may be exchanged. Files are taken from the folder
-    ``incoming`` on the ``disk``."""
+    ``incoming`` on the ``disk``; some values are ``large`` (bool), and all are of plain JSON
+    types where ``plain`` (bool) is set."""
 
-    def __init__(self, random: Random, database: Database, disk: Disk, incoming: str) -> None:
+    def __init__(
+        self,
+        random: Random,
+        database: Database,
+        disk: Disk,
+        incoming: str,
+        large: bool = False,
+    ) -> None:
         self.random = random
         self.database = database
         self.disk = disk
         self._incoming = incoming
+        self._large = large
+        self.plain = False
         self._files = 0
         prefix = f"{random.randrange(1 << 32):08x}"
         self._clients = [_Client(f"client {prefix}-{number}") for number in range(CLIENTS)]
@@ -127,7 +165,8 @@ class Workload:
             self.database.handle(client.last)
 
     def _exec(self) -> None:
-        self._ask(Request("exec", 2, command=self.random.choice(SOURCES)))
+        sources = QUIET_SOURCES if self.plain else SOURCES
+        self._ask(Request("exec", 2, command=self.random.choice(sources)))
 
     def _lock(self) -> None:
         self._ask(Request("lock", 2, lease=MAX_LEASE))
@@ -140,11 +179,15 @@ class Workload:
 
     def send_file(self) -> None:
         """Store a large file that is sent along."""
+        if self.plain:
+            return
         name = self._file_name()
         self._store(File(None, name, content_of(name)))
 
     def move_file(self) -> None:
         """Store a large file that lies on the server's disk."""
+        if self.plain:
+            return
         name = self._file_name()
         self._store(File(self._source(name), name))
 
@@ -211,7 +254,7 @@ class Workload:
 
     def _of_list(self, items: list[Any]) -> list[tuple[Any, ...]]:
         if len(items) > LONGEST_LIST:
-            return [("__delitem__", slice(2, None)), ("__setitem__", slice(1, None, None), [0])]
+            return [("clear",), *self._cuts(2)]
         value, place = self._value(), self.random.randint(-4, 4)
         return [
             *[("append", value)] * 4,
@@ -220,7 +263,7 @@ class Workload:
             ("__imul__", self.random.choice((0, 1, 2))),
             ("insert", place, value),
             ("__setitem__", place, value),
-            ("__setitem__", slice(place, None), [value]),
+            *self._cuts(place),
             ("__delitem__", place),
             ("pop",),
             ("remove", value),
@@ -229,14 +272,22 @@ class Workload:
             ("clear",),
         ]
 
+    def _cuts(self, place: int) -> list[tuple[Any, ...]]:
+        """What is done to the end of a list; a slice carries a tag."""
+        rest = slice(place, None)
+        return [] if self.plain else [("__setitem__", rest, [self._value()]), ("__delitem__", rest)]
+
     def _key(self) -> str:
         return self.random.choice(KEYS)
 
     def _value(self) -> Any:
         draw = self.random
+        if self._large and draw.random() < LARGE_SHARE:
+            text = LARGE_TEXT * draw.choice(LARGE_SIZES)
+            return draw.choice([text, {"a": text}, [[text, {}]] * 3, [[1]] * 2000, self._tagged()])
         return draw.choice(
             [
-                draw.randint(-(1 << 70), 1 << 70),
+                draw.randint(-(1 << 50), 1 << 50),
                 draw.random(),
                 "é" * draw.choice(SIZES),
                 "x" * draw.choice(SIZES),
@@ -244,11 +295,16 @@ class Workload:
                 {},
                 [1, [2, "three"]],
                 {"a": [None, True], "b": {"c": 1.5}},
-                (1, ("a", 2.0)),
-                {(1, "a"): b"\0\xff", 2: Decimal("1.10")},
-                datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=draw.randrange(1 << 30)),
+                *[self._tagged() for _ in range(3)],
             ]
         )
+
+    def _tagged(self) -> Any:
+        """A value that JSON knows nothing of, unless all are to be plain."""
+        draw = self.random
+        when = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=draw.randrange(1 << 30))
+        mapping = {(1, "a"): b"\0\xff", 2: Decimal("1.10")}
+        return 1.5 if self.plain else draw.choice([(1, ("a", 2.0)), mapping, when, -1 << 70])
 
     def _source(self, name: str) -> str:
         """Put a file where it can be taken from; it is on the disk."""
