@@ -19,6 +19,7 @@ import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from types import FrameType
@@ -47,6 +48,9 @@ FAULTS = (MemoryError, RecursionError, KeyboardInterrupt, OSError)
 
 Event = Literal["line", "opcode"]
 """What is counted: the lines that run, or the instructions of the interpreter."""
+
+TOKEN = 7
+"""The token of each lock, which is drawn elsewhere."""
 
 START = 1_000_000.0
 """Seconds of the clock when a database is opened; it stands still."""
@@ -157,7 +161,12 @@ class Stage:
         self.disk = scene.disk.copy()
         self._scene = scene
         self._now = START
-        self.database = database_on(self.disk, folder, clock=lambda: self._now, kind=kind)
+        self.database = database_on(
+            self.disk,
+            folder,
+            clock=lambda: self._now,
+            kind=partial(kind, new_token=lambda: TOKEN),
+        )
         self.database.open()
 
     def prepare(self, pending: bool = True) -> None:
