@@ -62,6 +62,7 @@ from pyzdb.messages import (
     version_of,
 )
 from pyzdb.operations import REMOVING, Operation
+from pyzdb.plain import is_plain
 from pyzdb.proxy import Root
 from pyzdb.saves import Saves
 from pyzdb.source import Interpreter
@@ -70,7 +71,6 @@ from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
 from pyzdb.transaction import Transaction
 from pyzdb.tree import CHANGED, EDITING, SETTLED, Tree
-from pyzdb.values import is_plain
 
 HISTORY_LIMIT = 10_000
 """Steps that can be undone unless the operator says otherwise."""

@@ -39,7 +39,8 @@ from typing import Any
 from pyzdb.errors import Path
 from pyzdb.json_text import Shape, shape_of
 from pyzdb.order import Orders, Places, Reordering
-from pyzdb.values import MAX_DEPTH, Custom, too_deep
+from pyzdb.plain import MAX_DEPTH, too_deep
+from pyzdb.values import Custom
 
 Edit = tuple[Any, ...]
 Change = tuple[Path, Edit, Edit, int]

@@ -76,15 +76,8 @@ from pyzdb.errors import (
     to_wire,
 )
 from pyzdb.json_text import Shape, shape_of
-from pyzdb.values import (
-    BIG_INT,
-    MAX_DEPTH,
-    NEGATIVE_BIG_INT,
-    TAG,
-    argument_from_wire,
-    argument_to_wire,
-    surrogate_error,
-)
+from pyzdb.plain import BIG_INT, MAX_DEPTH, NEGATIVE_BIG_INT, TAG, surrogate_error
+from pyzdb.values import argument_from_wire, argument_to_wire
 from pyzdb.values import from_wire as value_from_wire
 from pyzdb.values import to_wire as value_to_wire
 
@@ -322,7 +315,7 @@ def _from_tags(request: Request) -> None:
 
 def _named_from_wire(fields: dict[str, Any]) -> dict[str, Any]:
     """Named values, each of which may carry tags; the names are taken as they stand."""
-    return {name: value_from_wire(value) for name, value in fields.items()}
+    return {name: value_from_wire(value, keep=True) for name, value in fields.items()}
 
 
 def encode_request(request: Request) -> bytes:

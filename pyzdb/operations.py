@@ -30,7 +30,9 @@ import msgspec
 
 from pyzdb import edits
 from pyzdb.edits import Pair
-from pyzdb.values import MAX_DEPTH, Custom, File, dumps
+from pyzdb.plain import MAX_DEPTH
+from pyzdb.values import Custom, File, dumps
+from pyzdb.zones import computed
 
 MAX_BYTES = 100_000_000
 """About the bytes of memory that an operation may make: enough for any page of data, and far
@@ -594,7 +596,7 @@ _SET = {
 }
 
 _SET_METHODS = "difference intersection isdisjoint issubset issuperset symmetric_difference union"
-_TIMES = {name: _ARITHMETIC[name] for name in ("add", "sub")}
+_TIMES = {name: computed(_ARITHMETIC[name]) for name in ("add", "sub")}
 
 TABLE: dict[type[Any], dict[str, Operation]] = {
     dict: _DICT,
@@ -617,7 +619,12 @@ TABLE: dict[type[Any], dict[str, Operation]] = {
     set: {**_SET, **_methods(set, _SET_METHODS)},
     frozenset: {**_SET, **_methods(frozenset, _SET_METHODS)},
     datetime: {
-        **_COMMON,
+        **_reads(
+            {
+                name: call if name == "__bool__" else computed(call)
+                for name, call in _COMPARISONS.items()
+            }
+        ),
         **_binary(_TIMES),
         **_methods(datetime, "date isoformat isoweekday time timestamp weekday"),
     },

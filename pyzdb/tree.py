@@ -38,7 +38,7 @@ from pyzdb.errors import (
 from pyzdb.messages import Command, Envelope
 from pyzdb.operations import TABLE, Operation, own
 from pyzdb.order import Places
-from pyzdb.values import MAX_DEPTH, TAG, is_plain
+from pyzdb.plain import MAX_DEPTH, TAG, is_plain
 
 _ARITHMETIC = Context(prec=28, traps=[DivisionByZero, InvalidOperation, Overflow])
 """How Decimals are computed: Python's default, whatever the process has made of its own."""

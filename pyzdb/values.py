@@ -28,6 +28,8 @@ Rules this module keeps:
     your own      see register()                  data
     ============  ==============================  =========================================
 
+- A value that this process cannot make, of a zone that its machine does not know or of a type whose
+  own code fails, stands for itself (zones.py, `Custom`), and is written again as it came.
 - A subclass of a type above becomes that type, any other mapping a dict, any other iterable (a
   range, a generator, a view) a list, and a `Lazy` what it stands for.
 """
@@ -35,8 +37,8 @@ Rules this module keeps:
 from __future__ import annotations
 
 import base64
-import gc
 import io
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -47,25 +49,18 @@ from uuid import UUID
 import msgspec
 
 from pyzdb.errors import EncodingError, Path, path_text
+from pyzdb.plain import (
+    BIG_INT,
+    LEAVES,
+    MAX_DEPTH,
+    NEGATIVE_BIG_INT,
+    TAG,
+    is_plain,
+    surrogate_error,
+)
+from pyzdb.zones import Zone, kept, made, settled
 
-TAG = "_customtype"
-
-MAX_DEPTH = 100
-"""Containers inside one another. JSON parsers and Python's own recursion stay far from their
-limits at this depth, and a cycle is found soon."""
-
-BIG_INT = 10**4000
-"""Integers from here on are tagged: Python refuses decimal text of more than 4,300 digits."""
-
-NEGATIVE_BIG_INT = -BIG_INT
-"""And those until here; named, since Python would make its 1.7 KB anew at every look."""
-
-MANY = 64
-"""Values of a list from which on it is quicker to look at all of them at once."""
-
-_LEAVES = frozenset({str, bool, type(None)})
-
-_PLAIN = _LEAVES | {int, float, dict, list}
+logger = logging.getLogger(__name__)
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
@@ -114,14 +109,15 @@ class File:
 
 
 class Custom:
-    """A value of a type that this process has not registered: ``name`` (str) and ``fields``
-    (dict), kept as they came."""
+    """A value of a type that this process has not registered or could not make: ``name`` (str)
+    and ``fields`` (dict), kept as they came, and ``why`` it was not made (str or None)."""
 
-    __slots__ = ("fields", "name")
+    __slots__ = ("fields", "name", "why")
 
-    def __init__(self, name: str, fields: dict[str, Any]) -> None:
+    def __init__(self, name: str, fields: dict[str, Any], why: str | None = None) -> None:
         self.name = name
         self.fields = fields
+        self.why = why
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Custom) and self.name == other.name and self.fields == other.fields
@@ -130,7 +126,8 @@ class Custom:
         return hash((self.name, _frozen(self.fields)))
 
     def __repr__(self) -> str:
-        return f"Custom({self.name!r}, {self.fields!r})"
+        why = "" if self.why is None else f", why={self.why!r}"
+        return f"Custom({self.name!r}, {self.fields!r}{why})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return (Custom, (self.name, self.fields))
@@ -160,8 +157,10 @@ def _bytes_fields(value: bytes | bytearray) -> dict[str, Any]:
     return {"base64": base64.b64encode(value).decode()}
 
 
-def _moment_fields(value: datetime | time, iso: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {"iso": iso}
+def _moment_fields(kind: Any, value: Any) -> dict[str, Any]:
+    if type(value.tzinfo) is Zone:
+        value = settled(value)
+    fields: dict[str, Any] = {"iso": kind.isoformat(value)}
     if value.fold:
         fields["fold"] = 1
     zone = getattr(value.tzinfo, "key", None)
@@ -181,9 +180,9 @@ def _file_fields(value: File) -> dict[str, Any]:
 _SCALARS: dict[type[Any], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     bytes: ("bytes", _bytes_fields),
     bytearray: ("bytes", _bytes_fields),
-    datetime: ("datetime", lambda v: _moment_fields(v, datetime.isoformat(v))),
+    datetime: ("datetime", lambda v: _moment_fields(datetime, v)),
     date: ("date", lambda v: {"iso": date.isoformat(v)}),
-    time: ("time", lambda v: _moment_fields(v, time.isoformat(v))),
+    time: ("time", lambda v: _moment_fields(time, v)),
     timedelta: (
         "timedelta",
         lambda v: {"days": v.days, "seconds": v.seconds, "microseconds": v.microseconds},
@@ -207,11 +206,9 @@ def _bytes(fields: dict[str, Any]) -> bytes:
 
 def _moment(kind: type[Any], fields: dict[str, Any]) -> Any:
     value = kind.fromisoformat(_text(fields, "iso"))
-    if "zone" in fields:
-        from zoneinfo import ZoneInfo  # only who stores named zones pays for it
-
-        value = value.replace(tzinfo=ZoneInfo(_text(fields, "zone")))
-    return value.replace(fold=1) if fields.get("fold") else value
+    if fields.get("fold"):
+        value = value.replace(fold=1)
+    return kept(value, _text(fields, "zone")) if "zone" in fields else value
 
 
 def _file(fields: dict[str, Any]) -> File:
@@ -245,6 +242,8 @@ _FROM_SCALARS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "file": _file,
 }
 
+_MOMENTS = frozenset({"datetime", "time"})
+
 _SEQUENCES: dict[type[Any], str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
 _FROM_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     name: kind for kind, name in _SEQUENCES.items()
@@ -262,7 +261,7 @@ _EXACT: dict[type[Any], Callable[[Any], Any]] = {
 """How a subclass becomes the built-in type."""
 
 _TAGS = frozenset({*_FROM_SCALARS, *_FROM_SEQUENCES, "dict", "slice"})
-_TYPES = frozenset({*_LEAVES, *_EXACT, *_SCALARS, dict, Custom})
+_TYPES = frozenset({*LEAVES, *_EXACT, *_SCALARS, dict, Custom})
 
 _registered: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
 _registered_names: dict[str, Callable[[Any], Any]] = {}
@@ -292,75 +291,6 @@ def register(
         del _registered_names[known[0]]
     _registered[type] = (name, to_json)
     _registered_names[name] = from_json
-
-
-def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
-    """True for a value of plain JSON types at most ``room`` containers deep."""
-    kind = type(value)
-    if kind is dict:
-        if room <= 0 or TAG in value:
-            return False
-        for key in value:
-            if type(key) is not str:
-                return False
-        children: Iterable[Any] = value.values()
-    elif kind is list:
-        if room <= 0:
-            return False
-        if len(value) >= MANY:
-            return _all_plain(value, room - 1)
-        children = value
-    elif kind is int:
-        small: bool = NEGATIVE_BIG_INT < value < BIG_INT
-        return small
-    elif kind is float:
-        return isfinite(value)
-    else:
-        return kind in _LEAVES
-    for child in children:
-        kind = type(child)
-        if kind in _LEAVES:
-            continue
-        if kind is int:
-            if NEGATIVE_BIG_INT < child < BIG_INT:
-                continue
-            return False
-        if kind is float:
-            if isfinite(child):
-                continue
-            return False
-        if (kind is dict or kind is list) and is_plain(child, room - 1):
-            continue
-        return False
-    return True
-
-
-def _all_plain(values: list[Any], room: int) -> bool:
-    """The same for each of many values, by questions that Python answers for all of them at
-    once: of records, those about a field."""
-    kinds = set(map(type, values))
-    if not kinds <= _PLAIN:
-        return False
-    if int in kinds:
-        numbers = values if len(kinds) == 1 else [v for v in values if type(v) is int]
-        if not (NEGATIVE_BIG_INT < min(numbers) and max(numbers) < BIG_INT):
-            return False
-    if float in kinds:
-        numbers = values if len(kinds) == 1 else [v for v in values if type(v) is float]
-        if not all(map(isfinite, numbers)):
-            return False
-    if kinds == {dict} and room > 0:
-        keys = set().union(*values)
-        if TAG in keys or not set(map(type, keys)) <= {str}:
-            return False
-        # Python's collector knows what they hold: their values, and their keys too unless all of
-        # those are exact strings. Of records with the same keys, each part is one field.
-        held = gc.get_referents(*values)
-        width = max(1, len(values[0]))
-        return all(_all_plain(held[place::width], room - 1) for place in range(width))
-    if dict in kinds or list in kinds:
-        return all(is_plain(v, room) for v in values if type(v) is dict or type(v) is list)
-    return True
 
 
 def to_wire(value: Any, path: Path = (), room: int = MAX_DEPTH) -> tuple[Any, bool]:
@@ -410,7 +340,7 @@ class _Tagging:
             return self._tag("int", {"hex": hex(value)})
         if kind is float:
             return value if isfinite(value) else self._tag("float", {"value": str(value)})
-        if kind in _LEAVES:
+        if kind in LEAVES:
             return value
         if kind is list or kind is dict or kind in _SEQUENCES:
             return self._container(value, kind)
@@ -520,10 +450,12 @@ class _Tagging:
         return EncodingError(path_text(path) + words, path)
 
 
-def from_wire(wire: Any, room: int = MAX_DEPTH) -> Any:
+def from_wire(wire: Any, room: int = MAX_DEPTH, keep: bool = False) -> Any:
     """Make the value again that ``to_wire`` described, reusing the containers of ``wire``.
 
-    Raises EncodingError for a tag whose fields are wrong and for a value that is too deep.
+    ``keep`` (bool): what need not be understood to be stored stays as it came, a type of a user's
+    own as a `Custom` and a named time zone as its name. So a server does, whatever its machine
+    knows. Raises EncodingError for a tag whose fields are wrong and for a value that is too deep.
     """
     kind = type(wire)
     if kind is list:
@@ -531,35 +463,35 @@ def from_wire(wire: Any, room: int = MAX_DEPTH) -> Any:
             raise _too_deep()
         for place, child in enumerate(wire):
             if type(child) is dict or type(child) is list:
-                wire[place] = from_wire(child, room - 1)
+                wire[place] = from_wire(child, room - 1, keep)
         return wire
     if kind is not dict:
         return wire
     if TAG in wire:
-        return _from_tag(wire, room)
+        return _from_tag(wire, room, keep)
     if room <= 0:
         raise _too_deep()
     for key, child in wire.items():
         if type(child) is dict or type(child) is list:
-            wire[key] = from_wire(child, room - 1)
+            wire[key] = from_wire(child, room - 1, keep)
     return wire
 
 
 def argument_from_wire(wire: Any) -> Any:
-    """The same for a key of a path or an argument of a function, which may be a slice."""
+    """The same, kept, for a key of a path or an argument of a function, which may be a slice."""
     if type(wire) is dict and wire.get(TAG) == "slice":
         ends = [wire.get(name) for name in ("start", "stop", "step")]
         if all(end is None or type(end) is int for end in ends):
             return slice(*ends)
         raise EncodingError("a slice takes integers or nothing")
-    return from_wire(wire)
+    return from_wire(wire, keep=True)
 
 
 def _too_deep() -> EncodingError:
     return EncodingError(f"a value is nested deeper than {MAX_DEPTH} levels")
 
 
-def _from_tag(wire: dict[str, Any], room: int) -> Any:
+def _from_tag(wire: dict[str, Any], room: int, keep: bool) -> Any:
     name = wire[TAG]
     if type(name) is not str:
         raise EncodingError(f'the field "{TAG}" must be a string')
@@ -567,26 +499,39 @@ def _from_tag(wire: dict[str, Any], room: int) -> Any:
         raise EncodingError("a slice cannot be stored")
     try:
         if name in _FROM_SCALARS:
-            return _FROM_SCALARS[name](wire)
+            value = _FROM_SCALARS[name](wire)
+            return value if keep or name not in _MOMENTS else made(value)
         if room <= 0:
             raise _too_deep()
         if name in _FROM_SEQUENCES:
-            return _FROM_SEQUENCES[name](from_wire(_items(wire), room))
+            return _FROM_SEQUENCES[name](from_wire(_items(wire), room, keep))
         if name == "dict":
             return {
-                from_wire(key, room - 1): from_wire(child, room - 1)
+                from_wire(key, room - 1, keep): from_wire(child, room - 1, keep)
                 for key, child in map(_pair, _items(wire))
             }
-        fields = {key: from_wire(child, room - 1) for key, child in wire.items() if key != TAG}
-        if name in _registered_names and "data" in fields:
-            return _registered_names[name](fields["data"])
-        return Custom(name, fields)
+        fields = {
+            key: from_wire(child, room - 1, keep) for key, child in wire.items() if key != TAG
+        }
     except EncodingError:
         raise
     except Exception as error:
         # What the constructors of so many types raise is no list that would stay right.
         why = f"{type(error).__name__}: {error}"
         raise EncodingError(f"the fields of the tag {name!r} are wrong: {why}") from error
+    return Custom(name, fields) if keep else _own(name, fields)
+
+
+def _own(name: str, fields: dict[str, Any]) -> Any:
+    """A value of a registered type; a `Custom` if it is not, or cannot be made."""
+    if name not in _registered_names or "data" not in fields:
+        return Custom(name, fields)
+    try:
+        return _registered_names[name](fields["data"])
+    except Exception as error:  # whatever a user's own code may raise: the rest is to be read
+        why = f"{type(error).__name__}: {error}"
+        logger.warning("a value of the registered type %r could not be made: %s", name, why)
+        return Custom(name, fields, why)
 
 
 def _items(wire: dict[str, Any]) -> list[Any]:
@@ -600,47 +545,6 @@ def _pair(pair: Any) -> list[Any]:
     if type(pair) is not list:
         raise TypeError('"items" must hold arrays of a key and a value')
     return pair
-
-
-def too_deep(value: Any, room: int) -> bool:
-    """True when a value of plain JSON types has more than ``room`` containers inside one another.
-
-    Python's collector is asked what each container holds: that takes no call for each value.
-    """
-    level = [value]
-    while level and room > 0:
-        # What it does not track holds no container, though it may be a dict itself.
-        level = gc.get_referents(*filter(gc.is_tracked, level))
-        room -= 1
-    return any(type(value) is dict or type(value) is list for value in level)
-
-
-def surrogate_error(value: Any, path: Path = ()) -> EncodingError:
-    """The error for a plain value in which the encoder met a lone surrogate, and its path."""
-    found = _find_surrogate(value, tuple(path))
-    where = path if found is None else found
-    return EncodingError(
-        f"{path_text(where)}: a lone surrogate is no character and cannot be stored", where
-    )
-
-
-def _find_surrogate(value: Any, path: Path) -> Path | None:
-    if type(value) is str:
-        return path if any("\ud800" <= char <= "\udfff" for char in value) else None
-    if type(value) is dict:
-        children: Iterable[tuple[Any, Any]] = value.items()
-    elif type(value) is list:
-        children = enumerate(value)
-    else:
-        return None
-    for key, child in children:
-        place = (*path, key)
-        if _find_surrogate(key, place) is not None:
-            return place
-        found = _find_surrogate(child, place)
-        if found is not None:
-            return found
-    return None
 
 
 def dumps(value: Any, path: Path = ()) -> bytes:

@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 from hypothesis import strategies as st
 
 from pyzdb import values
-from pyzdb.values import TAG, File
+from pyzdb.plain import TAG
+from pyzdb.values import File
 
 
 def same(left: Any, right: Any) -> bool:
@@ -150,13 +151,6 @@ BAD: list[dict[str, Any]] = [
     {TAG: "datetime", "iso": "2024-02-30"},
     {TAG: "datetime", "iso": "2024-01-01T00:00:00+99:00"},
     {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": 3},
-    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": ""},
-    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "Nowhere/Land"},
-    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "../../etc/passwd"},
-    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "/etc/localtime"},
-    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "a\0b"},
-    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "Europe"},
-    {TAG: "datetime", "iso": "2024-01-01T00:00", "zone": "a" * 5000},
     {TAG: "date", "iso": "2024-13-01"},
     {TAG: "date", "iso": None},
     {TAG: "time", "iso": "25:00"},

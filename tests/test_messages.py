@@ -35,7 +35,8 @@ from pyzdb.messages import (
     encode_request,
     version_of,
 )
-from pyzdb.values import BIG_INT, MAX_DEPTH, TAG, Custom, File
+from pyzdb.plain import BIG_INT, MAX_DEPTH, TAG
+from pyzdb.values import Custom, File
 
 SLICES = st.builds(
     slice,

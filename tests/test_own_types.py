@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from engine import Engine
 
 from pyzdb import values
 from pyzdb.errors import EncodingError
@@ -96,10 +97,32 @@ def test_the_parts_of_a_registered_type_are_refused_with_the_path() -> None:
 
 
 @pytest.mark.usefixtures("registry")
-def test_a_type_that_cannot_be_made_again_is_an_encoding_error() -> None:
+def test_a_value_that_cannot_be_made_again_says_why_and_the_rest_is_read(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     register_money()
-    with pytest.raises(EncodingError, match="'money' are wrong: TypeError"):
-        loads(b'{"_customtype":"money","data":5}')
+    sent = b'{"broken":{"_customtype":"money","data":5},"rest":[1]}'
+    held = loads(sent)
+    assert held["rest"] == [1]
+    assert held["broken"] == Custom("money", {"data": 5})
+    assert "TypeError" in held["broken"].why
+    assert "why='TypeError" in repr(held)
+    assert "'money' could not be made: TypeError" in caplog.text
+    assert dumps(held) == sent
+
+
+@pytest.mark.usefixtures("registry")
+def test_a_server_makes_no_registered_value(engine: Engine) -> None:
+    register_money()
+    price = Money(Decimal("1.50"), "EUR")
+    engine.put("price", price)
+    engine.put("all", [price])
+    engine.save()
+    engine.put("more", [price])
+    engine.restart()
+    root = engine.db.tree.root
+    assert {type(root["price"]), type(root["all"][0]), type(root["more"][0])} == {Custom}
+    assert engine.tree == {"price": price, "all": [price], "more": [price]}
 
 
 @pytest.mark.usefixtures("registry")

@@ -19,8 +19,9 @@ from pyzdb.errors import (
     QueryError,
 )
 from pyzdb.messages import Command
+from pyzdb.plain import MAX_DEPTH, TAG
 from pyzdb.tree import CHANGED, EDITING, SETTLED, Tree
-from pyzdb.values import MAX_DEPTH, TAG, dumps, loads
+from pyzdb.values import dumps, loads
 
 
 def call(tree: Tree, index: tuple[Any, ...], func: str | None, *args: Any, **named: Any) -> Any:

@@ -27,11 +27,8 @@ from hypothesis import strategies as st
 from strategies import BAD, KEYS, PLAIN, VALUES, WIRES, nested, same
 
 from pyzdb.errors import EncodingError
+from pyzdb.plain import BIG_INT, MANY, MAX_DEPTH, TAG, is_plain, too_deep
 from pyzdb.values import (
-    BIG_INT,
-    MANY,
-    MAX_DEPTH,
-    TAG,
     Custom,
     File,
     Lazy,
@@ -39,10 +36,8 @@ from pyzdb.values import (
     argument_to_wire,
     dumps,
     from_wire,
-    is_plain,
     loads,
     to_wire,
-    too_deep,
 )
 
 # --- round trips -----------------------------------------------------------------------------

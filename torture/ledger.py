@@ -11,10 +11,11 @@ import msgspec
 
 from pyzdb.database import Database
 from pyzdb.messages import decode_reply
+from pyzdb.plain import is_plain
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import MemoryStore, ReadOnlyStore, Store
-from pyzdb.values import File, is_plain
+from pyzdb.values import File
 
 Answer = tuple[int, bytes | None, int]
 """The number of a request, what it was answered, and the sequence of the journal by then."""

@@ -16,6 +16,7 @@ Rules this module keeps:
 - The checksum is compared before anything is unpickled, and the unpickler makes nothing but
   what the short list below names, so no file can make it run code.
 - What is not on the list is pickled as what travels on the wire in its place.
+- Nothing is made that this machine may not know: a named time zone stays its name (zones.py).
 - A pickle without the header, of a dict or list, is read as the tree of a new database.
 - Neither side holds the pickle in memory: it is streamed.
 """
@@ -27,13 +28,14 @@ import pickle
 import re
 import struct
 from contextlib import closing
+from datetime import datetime, time
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 from zlib import crc32
-from zoneinfo import ZoneInfo
 
 from pyzdb.storage.disk import Disk, damage, newer
 from pyzdb.values import from_wire, to_wire
+from pyzdb.zones import Moment, Zone, kept, made
 
 State = dict[str, Any]
 
@@ -69,6 +71,7 @@ ALLOWED = frozenset(
         ("pyzdb.values", "Custom"),
         ("pyzdb.values", "File"),
         ("pyzdb.values", "from_wire"),
+        ("pyzdb.zones", "Zone"),
     }
 )
 """Every class and function that a snapshot may name: values, and none that acts."""
@@ -99,8 +102,6 @@ class Snapshot(NamedTuple):
 class _Pickler(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
-        if kind is ZoneInfo and obj.key is not None:
-            return (ZoneInfo, (obj.key,))
         if isinstance(obj, type | FunctionType | BuiltinFunctionType):
             return NotImplemented
         if (kind.__module__, kind.__qualname__) in ALLOWED:
@@ -108,12 +109,54 @@ class _Pickler(pickle.Pickler):
         return (from_wire, (to_wire(obj)[0],))
 
 
+class _Name(Zone):
+    """What an older snapshot has for a zone: its name alone."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(key, None, None)
+
+
+_datetime_of: Any = datetime  # what a pickle holds of one is in no signature
+_time_of: Any = time
+
+
+def _datetime(*args: Any) -> datetime:
+    moment: datetime = _datetime_of(*args)
+    return _in_zone(moment) if type(moment.tzinfo) is _Name else moment
+
+
+def _time(*args: Any) -> time:
+    moment: time = _time_of(*args)
+    return _in_zone(moment) if type(moment.tzinfo) is _Name else moment
+
+
+def _in_zone(moment: Moment) -> Moment:
+    """A moment of an older snapshot with the offset that its zone has here, if it is known."""
+    zone = moment.tzinfo
+    assert type(zone) is _Name
+    bare = moment.replace(tzinfo=None)
+    return kept(made(kept(bare, zone.key)), zone.key)
+
+
+def _from_wire(wire: Any) -> Any:
+    return from_wire(wire, keep=True)
+
+
+_KEEPING: dict[tuple[str, str], Any] = {
+    ("datetime", "datetime"): _datetime,
+    ("datetime", "time"): _time,
+    ("pyzdb.values", "from_wire"): _from_wire,
+    ("zoneinfo", "ZoneInfo"): _Name,
+}
+"""What is called in the place of what a snapshot names."""
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         module = _PYTHON_2.get(module, module)
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is refused")
-        return super().find_class(module, name)
+        return _KEEPING.get((module, name)) or super().find_class(module, name)
 
 
 class SupportsWrite(Protocol):

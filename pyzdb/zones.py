@@ -1,0 +1,116 @@
+"""Moments in named time zones, kept without the rules of the zone.
+
+Rules this module keeps:
+
+- A server never asks what the rules of a zone are: they are other ones, or none, on another
+  machine. It keeps a moment with the name of its zone and the offset that its sender found, in a
+  `Zone` of its own. So moments are compared, sorted and found by their offsets, the same way in
+  every process that does a write again.
+- A client makes of it a moment of a `ZoneInfo`, where its machine knows the zone. Elsewhere it gets
+  the moment with its `Zone`, which is written back exactly as it came.
+- What another moment's offset would be takes the rules, so nobody is told a wrong one: what was
+  moved to another time has no offset before a client with the rules has read and stored it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime, time, timedelta, tzinfo
+from functools import lru_cache
+from typing import Any, TypeVar
+
+logger = logging.getLogger(__name__)
+
+Moment = TypeVar("Moment", datetime, time)
+
+ZONES_KNOWN = 1024
+"""Zones that a process remembers; there are some 600."""
+
+
+class Zone(tzinfo):
+    """The zone of one moment: its name ``key`` (str), and the offset (timedelta; None: not known)
+    at ``wall`` (datetime without zone), which is None for a time without a date."""
+
+    __slots__ = ("key", "offset", "wall")
+
+    def __init__(self, key: str, offset: timedelta | None, wall: datetime | None) -> None:
+        self.key = key
+        self.offset = offset
+        self.wall = wall
+
+    def fits(self, moment: datetime | None) -> bool:
+        """True for the moment that it was made for."""
+        return (moment if moment is None else moment.replace(tzinfo=None)) == self.wall
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        """The offset at the one moment. Raises ValueError for another one."""
+        if not self.fits(moment):
+            raise ValueError(
+                f"the offset of {self.key!r} at another time is not known here: "
+                "that takes the rules of the time zone (on a client, the package tzdata)"
+            )
+        return self.offset
+
+    def dst(self, moment: datetime | None) -> None:
+        """None: it is not known."""
+        return
+
+    def tzname(self, moment: datetime | None) -> str:
+        """The name of the zone, since what it is called in summer is not known."""
+        return self.key
+
+    def __repr__(self) -> str:
+        return f"Zone({self.key!r})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Zone, (self.key, self.offset, self.wall))
+
+
+def kept(moment: Moment, key: str) -> Moment:
+    """A moment with an offset or none, as one in the zone of that name."""
+    offset = moment.utcoffset()
+    bare = moment.replace(tzinfo=None)
+    wall = bare.replace(fold=0) if isinstance(bare, datetime) else None
+    return bare.replace(tzinfo=Zone(key, offset, wall))
+
+
+def settled(moment: Moment) -> Moment:
+    """The moment itself, or without an offset if it was moved away from where that is known."""
+    zone = moment.tzinfo
+    if type(zone) is not Zone or zone.fits(moment if isinstance(moment, datetime) else None):
+        return moment
+    return kept(moment.replace(tzinfo=None), zone.key)
+
+
+def made(moment: Moment) -> Moment:
+    """What was kept, as a moment of its ZoneInfo if this machine knows the zone."""
+    zone = moment.tzinfo
+    known = _zone_info(zone.key) if type(zone) is Zone else None
+    return moment if known is None else moment.replace(tzinfo=known)
+
+
+@lru_cache(ZONES_KNOWN)
+def _zone_info(key: str) -> tzinfo | None:
+    from zoneinfo import ZoneInfo  # only who reads named zones pays for it
+
+    try:
+        return ZoneInfo(key)
+    except Exception as error:  # what a name leads to in the file system is no list to keep
+        why = f"{type(error).__name__}: {error}"
+        logger.warning("the time zone %r is not known on this machine (%s)", key, why)
+        return None
+
+
+def computed(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """An operator that may take kept moments: two of one zone by their clocks, as Python does."""
+
+    def compute(left: Any, right: Any, /) -> Any:
+        if isinstance(left, datetime) and isinstance(right, datetime):
+            zones = left.tzinfo, right.tzinfo
+            if type(zones[0]) is type(zones[1]) is Zone and zones[0].key == zones[1].key:
+                left, right = left.replace(tzinfo=None), right.replace(tzinfo=None)
+        result = call(left, right)
+        return settled(result) if isinstance(result, datetime) else result
+
+    return compute
