@@ -18,8 +18,6 @@ Rules this module keeps:
 - An error that is raised is held by no name of a frame that it leads back to: such a ring is found
   by nobody, as Python's collector does not watch a reply.
 - Where no read-only server answers, reads go to the server that writes, whose tree is the newest.
-- A lock is used at the address that the server names for it, or at the one that it was asked for:
-  at the one that answered last, and when that is silent at each in turn.
 - A lock that may have been granted to who does not have it, whatever came between, is given back.
 """
 
@@ -51,6 +49,7 @@ from pyzdb.errors import (
     PyzdbError,
     ServerTimeout,
 )
+from pyzdb.holding import Holder, current_task, whose
 from pyzdb.locks import lease_of
 from pyzdb.messages import Command, Get, Request, WireReply, decode_reply, encode_request
 from pyzdb.operations import TABLE
@@ -232,7 +231,7 @@ class Connection:
 
     def _idle(self) -> list[_Session]:
         """The sessions of this thread that are not in use."""
-        if self._may_warn and "asyncio" in sys.modules and _current_task() is not None:
+        if self._may_warn and "asyncio" in sys.modules and current_task() is not None:
             self._may_warn = False
             warnings.warn(_BLOCKS, RuntimeWarning, stacklevel=5)
         return self._own.idle
@@ -264,7 +263,7 @@ class Connection:
     def close(self) -> None:
         """Close every socket; what another thread waits for raises ConnectionClosed.
 
-        A lock that this thread still holds is given back, if the server answers soon.
+        A lock that is still held is given back, if the server answers soon.
         """
         if self._closed:
             return
@@ -276,14 +275,17 @@ class Connection:
             if self._closed:  # by another thread, meanwhile
                 return
             self._closed = True
+            sessions = list(self._sessions)
             self._own = _Own()
         if self._context is not None:
             # The end of the context wakes those who wait; then each session can be closed.
             ending = threading.Thread(target=self._context.term)
             ending.start()
-            for session in list(self._sessions):
+            for session in sessions:
                 session.close()
             ending.join()
+            for session in sessions:
+                session.give_back_lock()
 
     def __enter__(self) -> Connection:
         return self
@@ -343,43 +345,18 @@ class Connection:
             self._begin()
 
 
-class _Holder:
-    """The lock of one thread: its ``token`` (None: not held), the ``address`` that the server named
-    for it, the ``uri`` to use under it, and the asyncio ``task`` that took it, if there is one."""
-
-    __slots__ = ("address", "task", "token", "uri")
-
-    def __init__(self) -> None:
-        self.token: int | None = None
-        self.address = ""
-        self.uri = ""
-        self.task: object = None
-
-    def give_up(self) -> None:
-        """Hold the lock no more."""
-        self.token = self.task = None
-
-    def check(self) -> None:
-        """Raise LockError when another task of the thread uses the lock than the one that took
-        it: they take turns at every `await`, which no lock of a thread can see."""
-        if self.task is not _current_task():
-            raise LockError(
-                "the lock was taken by another asyncio task of this thread, and is that task's own"
-            )
-
-
 class _Own(threading.local):
     """What a thread has of a connection: the sessions that are ``idle``, and its lock."""
 
     def __init__(self) -> None:
         self.idle: list[_Session] = []
-        self.holder = _Holder()
+        self.holder = Holder()
 
 
 class _Session:
     """One client for the server, and its sockets."""
 
-    def __init__(self, connection: Connection, context: Context, holder: _Holder) -> None:
+    def __init__(self, connection: Connection, context: Context, holder: Holder) -> None:
         # The connection itself would never be collected while a thread has its session.
         self._connection = weakref.proxy(connection)
         self._uri = connection.write_uri
@@ -505,9 +482,9 @@ class _Session:
                 pause = back
                 if reply.wait == "locked":
                     if now - began >= limit:
-                        raise LockTimeout(_whose(reply, now - began))
+                        raise LockTimeout(whose(reply, now - began))
                     if reply.lock is not None:
-                        pause = min(reply.lock.back, began + limit - now)
+                        pause = max(0.0, min(reply.lock.back, began + limit - now))
                     request.client = self._id  # which keeps a place in the line
                 connection._tell(reply.wait, now - began)
                 request.ticket = reply.ticket
@@ -616,27 +593,23 @@ class _Session:
         before = self._number
         try:
             granted = self.do(Request("lock", 2, lease=lease), patience=timeout)
-            self._hold(granted["uri"])
-            holder.task = _current_task()
-            holder.token = granted["token"]
+            holder.use_at(self._lock_address(granted["uri"]), self._uri)
+            holder.take(granted["token"])
         except BaseException:
             holder.give_up()
             if self._number != before:
                 self._give_back()
             raise
 
-    def _hold(self, named: str) -> None:
-        """Prepare to use a lock at the address that the server named, or that it was asked for."""
-        holder = self._holder
-        was = holder.address
+    def _lock_address(self, named: str) -> str:
+        """Where a lock is used: where the server says, if a socket can be had for it."""
         try:
-            holder.address = to_connect(named, near=self._connection.write_uri)
-            if holder.address not in self._sockets:
-                self._open(holder.address, self._sockets)
+            address = to_connect(named, near=self._connection.write_uri)
+            if address not in self._sockets:
+                self._open(address, self._sockets)
         except (AddressError, zmq.ZMQError):
-            holder.address = self._uri
-        if holder.address != was or holder.uri != self._uri:  # where it was silent, it will be
-            holder.uri = holder.address
+            return self._uri
+        return address
 
     def unlock(self) -> None:
         holder = self._holder
@@ -655,6 +628,13 @@ class _Session:
             raise
         finally:
             holder.give_up()
+
+    def give_back_lock(self) -> None:
+        """Give back the lock that a thread cannot use any more, as its sockets are closed."""
+        token = self._holder.token
+        if token is not None:
+            self._holder.give_up()
+            self._give_back(token)
 
     def _give_back(self, token: int | None = None) -> None:
         """Have the server free the lock of a token, or whatever it has granted to this client,
@@ -715,27 +695,8 @@ class _Session:
     __del__ = close
 
 
-def _current_task() -> object:
-    """The asyncio task that runs, or its loop; None where there is none."""
-    asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
-        return None
-    loop = asyncio.events._get_running_loop()
-    return None if loop is None else asyncio.current_task(loop) or loop
-
-
 def _closed_meanwhile(uri: str) -> str:
     return f"the connection to {uri} was closed meanwhile"
-
-
-def _whose(reply: WireReply, waited: float) -> str:
-    """Why a client has not got the lock."""
-    holder = "" if reply.lock is None else reply.lock.holder
-    if not holder:
-        return (
-            f"others are waiting for the lock, and were before; this client has for {waited:.1f} s"
-        )
-    return f"another client has held the lock: {holder}; waited for {waited:.1f} s"
 
 
 def _set_patience(socket: Socket, seconds: float) -> None:

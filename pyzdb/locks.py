@@ -228,7 +228,8 @@ class Lock:
 def gives_up(request: Request) -> bool:
     """True for a message of a client that gives back what it may have been granted, and asks for
     the lock no more: it names itself and not a token, which it has not heard of."""
-    return request.mode == "unlock" and request.token is None and request.number > 0
+    names_itself = bool(request.client) and request.number > 0
+    return request.mode == "unlock" and request.token is None and names_itself
 
 
 def new_token() -> int:

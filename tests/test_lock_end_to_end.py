@@ -395,6 +395,17 @@ def test_a_lock_that_was_granted_to_who_did_not_hear_of_it_is_given_back(
                 other["x"] = 1
 
 
+def test_the_lock_of_a_thread_whose_connection_another_one_closed_is_given_back(
+    server: Server, connect: Callable[..., Any]
+) -> None:
+    db, connection = client(server.write_uri)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(db.lock, lease=1000).result()
+        connection.close()
+        with connect(server.write_uri).lock():
+            pass
+
+
 def test_a_server_that_was_asleep_does_not_keep_a_lock_that_nobody_holds(
     server: Server, connect: Callable[..., Any]
 ) -> None:

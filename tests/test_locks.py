@@ -405,6 +405,8 @@ def test_nobody_gives_back_the_lock_of_another(engine: Engine) -> None:
     engine.restart()
     assert engine.ask("read").wait == "locked"
     engine.get("unlock", token=token)
+    engine.old(mode="lock", action="lock")
+    assert engine.ask("unlock", number=1).wait == "locked"
 
 
 def test_to_give_up_is_no_use_of_the_lock(engine: Engine) -> None:
