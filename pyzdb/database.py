@@ -66,11 +66,13 @@ from pyzdb.plain import is_plain
 from pyzdb.proxy import Root
 from pyzdb.saves import Saves
 from pyzdb.source import Interpreter
+from pyzdb.storage.file_folder import FileFolder, with_files
 from pyzdb.storage.files import Files, Taken, take_all
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
 from pyzdb.transaction import Transaction
 from pyzdb.tree import CHANGED, EDITING, SETTLED, Tree
+from pyzdb.values import File
 
 HISTORY_LIMIT = 10_000
 """Steps that can be undone unless the operator says otherwise."""
@@ -91,7 +93,8 @@ logger = logging.getLogger(__name__)
 
 class Database:
     """One database. With a ReadOnlyStore, `load` and `replay` tell it what to hold; ``files``
-    takes Files in, ``clock`` and ``monotonic`` give seconds, ``new_token`` a lock's token.
+    takes Files in, ``folder`` (default: that of ``files``) is where they lie,
+    ``clock`` and ``monotonic`` give seconds, ``new_token`` a lock's token.
 
     ``save_fd`` is a descriptor that is readable when the running save has ended and `end_save` is
     to be called; None without a save.
@@ -105,6 +108,7 @@ class Database:
         history_bytes: int = MAX_BYTES,
         snapshot_bytes: int = SNAPSHOT_BYTES,
         files: Files | None = None,
+        folder: FileFolder | None = None,
         exec: bool = False,
         lock_uri: str = "",
         clock: Callable[[], float] = time.time,
@@ -117,6 +121,7 @@ class Database:
         self._snapshot_bytes = snapshot_bytes
         self._save_from = snapshot_bytes
         self._files = files
+        self._folder = files.folder if folder is None and files is not None else folder
         self._interpreter = Interpreter(self._refuse_new_files) if exec else None
         self._lock_uri = lock_uri
         self._clock = clock
@@ -127,7 +132,7 @@ class Database:
         self._replayed = 0  # the sequence of the record that is being done again
         self._unflushed = False
         self._taken: list[Taken] = []
-        self._moved: list[tuple[str, str]] = []
+        self._moved: list[tuple[Any, ...]] = []
         self._history_limit = history_limit
         self._history_bytes = history_bytes
         self.save_fd: int | None = None
@@ -223,6 +228,8 @@ class Database:
             (self._now,) = STAMP.unpack_from(body)
             envelope = read_request(body[STAMP.size :])
             request = envelope.request
+            if request.tagged and self._folder is not None:
+                _change_files(request, self._folder.told)
             _MODES[request.mode](self, envelope)
             self.tree.state = SETTLED
             self.sequence = sequence
@@ -482,7 +489,7 @@ class Database:
         kept = len(self._taken)
         if taken:
             moved = tuple(filter(None, (each.moved for each in taken)))
-            envelope = _resolved(envelope, commands, moved=moved)
+            envelope = self._resolved(envelope, commands, moved=moved)
         try:
             return self._do(request, envelope, commands, found, taken)
         finally:
@@ -564,6 +571,26 @@ class Database:
             raise
         return tuple(resolved), taken
 
+    def _resolved(
+        self,
+        envelope: Envelope,
+        commands: tuple[Command, ...],
+        printed: str | None = None,
+        moved: tuple[tuple[Any, ...], ...] = (),
+    ) -> Envelope:
+        """What was asked, with what it came to in place of what it said, as a record has it."""
+        request = envelope.request
+        if request.mode in ("batch", "exec"):
+            request = replace(request, commands=commands, command=printed)
+        else:
+            (one,) = commands
+            request = replace(request, args=one.args, kwargs=one.kwargs)
+        request = replace(request, version=2, moved=moved)
+        if self._folder is not None:
+            _change_files(request, self._folder.stored)
+        message = encode_request(request)
+        return Envelope(request, message, on_lock_socket=envelope.on_lock_socket)
+
     def _refuse_new_files(self, command: Command) -> None:
         if self._files is not None:
             take_all(self._files, (command.args, command.kwargs), new=False)
@@ -571,8 +598,8 @@ class Database:
     def _finish_moves(self) -> None:
         """Remove what a crash left of files that were moved."""
         if self._files is not None:
-            for source, location in self._moved:
-                self._files.finish(source, location)
+            for moved in self._moved:
+                self._files.finish(moved)
             self._moved.clear()
 
     def _undo(self, envelope: Envelope, steps: int) -> bytes:
@@ -632,7 +659,7 @@ class Database:
                 )
             else:
                 printed, commands = self._interpreter.run(printed, done)
-                envelope = _resolved(envelope, commands, printed)
+                envelope = self._resolved(envelope, commands, printed)
                 self._reserve(envelope.message)
             answer = self._answer_to(request, Reply(printed))
         except BaseException:
@@ -714,21 +741,23 @@ def _nothing() -> None:
     """What is left to do of a change that is done."""
 
 
-def _resolved(
-    envelope: Envelope,
-    commands: tuple[Command, ...],
-    printed: str | None = None,
-    moved: tuple[tuple[str, str], ...] = (),
-) -> Envelope:
-    """What was envelope, with what it came to in place of what it said."""
-    request = envelope.request
-    if request.mode in ("batch", "exec"):
-        request = replace(request, commands=commands, command=printed)
-    else:
-        (one,) = commands
-        request = replace(request, args=one.args, kwargs=one.kwargs)
-    request = replace(request, version=2, moved=moved)
-    return Envelope(request, encode_request(request), on_lock_socket=envelope.on_lock_socket)
+def _change_files(request: Request, change: Callable[[File], File]) -> None:
+    """Change every File that a request names, in the request itself."""
+    if request.index is not None:
+        request.index = with_files(request.index, change)
+    request.args = with_files(request.args, change)
+    request.kwargs = with_files(request.kwargs, change)
+    request.commands = tuple(
+        [
+            Command(
+                with_files(one.index, change),
+                one.func,
+                with_files(one.args, change),
+                with_files(one.kwargs, change),
+            )
+            for one in request.commands
+        ]
+    )
 
 
 _MODES: dict[str, Callable[[Database, Envelope], Reply | bytes]] = {

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from engine import Engine
 
 from pyzdb.cli import FAILED, OK
 from pyzdb.cli.check import main
+from pyzdb.database import HISTORY_LIMIT
 from pyzdb.errors import NewerFormat
-from pyzdb.storage.parts import part_name
+from pyzdb.storage.parts import HEADER_SIZE, part_name
 from pyzdb.storage.store import FileStore
 
 
@@ -20,18 +22,22 @@ from pyzdb.storage.store import FileStore
 def path(tmp_path: Path) -> str:
     """A database with a snapshot up to record 2 and a journal of records 3 and 4."""
     path = str(tmp_path / "db.pkl")
-    store = FileStore(path)
-    store.open()
+    engine = Engine(FileStore(path), Path(path), history_limit=HISTORY_LIMIT)
     for number in range(1, 5):
-        store.reserve(6)
-        store.append(b"body %d" % number)
+        engine.put(f"key {number}", number)
         if number == 2:
-            store.save(lambda: {"tree": {"x": 1}})
-    store.close()
+            engine.db.save()
+    engine.db.close()
     return path
 
 
-def damage(path: str, offset: int = 75) -> None:
+def end_of_record_3(path: str) -> int:
+    """Where the first of the two records of the journal ends, which are of one size."""
+    size = os.path.getsize(part_name(path, 3))
+    return (size + HEADER_SIZE) // 2
+
+
+def damage(path: str, offset: int = 175) -> None:
     with open(path, "r+b") as file:
         file.seek(offset)
         file.write(b"\xee")
@@ -61,12 +67,12 @@ def test_the_large_files_are_counted(path: str, capsys: pytest.CaptureFixture[st
 def test_damage_is_told_with_its_file_and_offset(
     path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal = part_name(path, 3)
+    journal, end = part_name(path, 3), end_of_record_3(path)
     damage(journal)
     before = Path(journal).read_bytes()
     assert main([path]) == FAILED
     said = capsys.readouterr()
-    assert f"{journal} is damaged at offset 70: what follows record 3 does not check" in said.out
+    assert f"{journal} is damaged at offset {end}: what follows record 3 does not check" in said.out
     assert said.err == (f"pyzdb: {path} is damaged: --repair keeps what comes before the damage\n")
     assert Path(journal).read_bytes() == before
 
@@ -84,17 +90,17 @@ def test_every_damaged_file_is_named(path: str, capsys: pytest.CaptureFixture[st
 def test_repair_keeps_the_good_part_and_says_what_it_did(
     path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal = part_name(path, 3)
+    journal, end = part_name(path, 3), end_of_record_3(path)
+    size = end - HEADER_SIZE
     damage(journal)
     assert main(["--repair", path]) == OK
     said = capsys.readouterr()
-    assert f"{journal} was cut at offset 70; the 38 bytes after it are kept in" in said.out
+    assert f"{journal} was cut at offset {end}; the {size} bytes after it are kept in" in said.out
     assert said.out.endswith(f"{path} is whole, up to record 3\n")
     assert main([path]) == OK
-    store = FileStore(path)
-    opened = store.open()
-    assert (opened.state, list(opened.records)) == ({"tree": {"x": 1}}, [(3, b"body 3")])
-    store.close()
+    engine = Engine(FileStore(path), Path(path), history_limit=HISTORY_LIMIT)
+    assert engine.tree == {"key 1": 1, "key 2": 2, "key 3": 3}
+    engine.db.close()
 
 
 def test_what_cannot_be_repaired_is_left_alone(
@@ -108,13 +114,14 @@ def test_what_cannot_be_repaired_is_left_alone(
 
 
 def test_an_unfinished_write_is_no_damage(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    journal = part_name(path, 3)
+    journal, end = part_name(path, 3), end_of_record_3(path)
+    size = end - HEADER_SIZE - 1
     os.truncate(journal, os.path.getsize(journal) - 1)
     assert main([path]) == OK
     said = capsys.readouterr().out
-    assert "records 3 to 3; then 37 bytes of an unfinished write at offset 70" in said
+    assert f"records 3 to 3; then {size} bytes of an unfinished write at offset {end}" in said
     assert main(["--repair", path]) == OK
-    assert "was cut at offset 70" in capsys.readouterr().out
+    assert f"was cut at offset {end}" in capsys.readouterr().out
 
 
 def test_a_database_that_a_server_holds_is_not_touched(
@@ -139,6 +146,7 @@ def test_what_is_not_there_is_told_and_not_made(
 READING_ONLY = """
 import os, sys
 from pyzdb.cli.check import main
+from pyzdb.database import HISTORY_LIMIT
 
 def refuse(event, arguments):
     changes = event in ("os.rename", "os.remove", "os.truncate", "os.mkdir", "os.link")

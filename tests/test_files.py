@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from pyzdb.errors import FileRefused, StorageError, StorageFull
 from pyzdb.storage import files as files_module
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.files import Files, take_all
 from pyzdb.values import Custom, File
 
@@ -485,3 +486,87 @@ def test_the_same_file_twice_in_a_value_is_stored_twice(files: Files, source: Pa
         one.commit()
     assert not source.exists()
     assert [Path(str(file.location)).read_bytes() for file in new] == [b"the report"] * 2
+
+
+# --- what a record says of a move ----------------------------------------------------------------
+
+
+def test_the_source_of_a_move_that_a_crash_left_is_removed(files: Files, source: Path) -> None:
+    moved = files.take(File(str(source))).moved
+    assert moved is not None
+    files.finish(tuple(moved))
+    assert not source.exists()
+    files.finish(tuple(moved))
+
+
+def test_the_source_of_a_copy_that_a_crash_left_is_removed(source: Path, tmp_path: Path) -> None:
+    files = Files(OtherFileSystem(), str(tmp_path / "bigfiles"), [str(source.parent)])
+    moved = files.take(File(str(source))).moved
+    assert moved is not None
+    files.finish(tuple(moved))
+    assert not source.exists()
+
+
+def test_a_source_that_was_written_anew_is_left(files: Files, source: Path) -> None:
+    moved = files.take(File(str(source))).moved
+    assert moved is not None
+    source.unlink()
+    source.write_bytes(b"another report")
+    files.finish(tuple(moved))
+    assert source.read_bytes() == b"another report"
+
+
+@pytest.mark.parametrize(
+    "kind", ["elsewhere", "another folder", "no identity", "a path for a name"]
+)
+def test_a_record_that_the_server_did_not_make_removes_nothing(
+    files: Files, source: Path, tmp_path: Path, kind: str
+) -> None:
+    moved = files.take(File(str(source))).moved
+    assert moved is not None
+    _, name, identity, folder = moved
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"precious")
+    status = mine.stat()
+    its = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    hostile: dict[str, tuple[object, ...]] = {
+        "elsewhere": (str(mine), name, its, folder),
+        "another folder": (str(source), name, identity, (folder[0], folder[1] + 1)),
+        "no identity": (str(mine), str(mine)),
+        "a path for a name": (str(source), f"../bigfiles/{name}", identity, folder),
+    }
+    files.finish(hostile[kind])
+    assert mine.exists()
+    assert source.exists()
+
+
+def test_a_file_with_another_name_is_copied(files: Files, source: Path, tmp_path: Path) -> None:
+    os.link(source, tmp_path / "other name")
+    taken = files.take(File(str(source)))
+    taken.commit()
+    (tmp_path / "other name").write_bytes(b"changed")
+    assert Path(str(taken.file.location)).read_bytes() == b"the report"
+    assert not source.exists()
+
+
+# --- what is stored and what is told -------------------------------------------------------------
+
+
+def test_a_location_of_an_earlier_version_is_found_by_its_name(tmp_path: Path) -> None:
+    name = "0123456789abcdef-report.pdf"
+    (tmp_path / "bigfiles").mkdir()
+    (tmp_path / "bigfiles" / name).write_bytes(b"the report")
+    folder = FileFolder(Disk(), str(tmp_path / "db.pkl"))
+    here = File(str(tmp_path / "bigfiles" / name), "report.pdf")
+    assert folder.told(File(f"/gone/bigfiles/{name}", "report.pdf")) == here
+    assert folder.told(File(name, "report.pdf")) == here
+    assert folder.stored(here) == File(name, "report.pdf")
+    for other in ("/gone/bigfiles/report.pdf", f"/gone/1{name[1:]}", "/etc/passwd"):
+        assert folder.told(File(other)) == File(other)
+        assert folder.stored(File(other)) == File(other)
+
+
+def test_no_stored_name_leads_out_of_the_folder(tmp_path: Path) -> None:
+    folder = FileFolder(Disk(), str(tmp_path / "db.pkl"))
+    told = folder.told(File("../../etc/passwd", "passwd"))
+    assert told.location == str(tmp_path / "bigfiles" / "passwd")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from programs import Server
 
+from pyzdb.cli import check
 from pyzdb.errors import FileRefused
 from pyzdb.values import File
 
@@ -116,3 +117,48 @@ def test_a_batch_that_fails_leaves_the_file_where_it_was(db: Any, source: Path) 
         fail()
     assert db._run() == {}
     assert source.read_bytes() == b"the report"
+
+
+def test_a_database_is_moved_with_its_files(
+    start_server: Callable[..., Server], connect: Callable[..., Any], tmp_path: Path
+) -> None:
+    old = tmp_path / "old"
+    (old / "in").mkdir(parents=True)
+    (old / "in" / "report.pdf").write_bytes(b"the report")
+    with Server(old, "--files-from", str(old / "in")) as server:
+        db = connect(server.write_uri)
+        db["saved"] = File(filename="a.txt", content=b"one")
+        db.save()
+        db["report"] = File(str(old / "in" / "report.pdf"))
+        server.stop()
+        server.start()
+        db.undo()
+        db.redo()
+        server.kill()
+    new = tmp_path / "new"
+    old.rename(new)
+    with Server(new) as moved, Server(new, writer=moved) as reading:
+        db = connect(moved.write_uri)
+        for name, content in (("saved", b"one"), ("report", b"the report")):
+            location = Path(db[name]._run().location)
+            assert location.parent == new / "bigfiles"
+            assert location.read_bytes() == content
+            assert db[name] == File(str(location), File(str(location)).filename.partition("-")[2])
+        reader = connect(moved.write_uri, moved.read_uri)
+        assert reader["report"]._run() == db["report"]._run()
+        assert reading.folder == new
+    assert check.main([str(new / "db.pkl")]) == 0
+
+
+def test_a_check_tells_of_large_files_that_are_missing(
+    server: Server, connect: Callable[..., Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    db = connect(server.write_uri)
+    db["l"] = [File(filename="a.txt", content=b"one")]
+    location = Path(db["l"][0]._run().location)
+    server.stop()
+    location.unlink()
+    assert check.main([str(server.filename)]) == 1
+    said = capsys.readouterr()
+    assert f"db['l'][0]: {location} is missing" in said.out
+    assert said.err.endswith("is whole, but 1 of its large files are missing\n")

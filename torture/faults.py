@@ -33,6 +33,7 @@ from pyzdb.errors import CorruptFile, SyncFailed
 from pyzdb.locks import MAX_LEASE
 from pyzdb.messages import Request, encode_request
 from pyzdb.storage.contents import read_contents
+from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore
 from pyzdb.tree import SETTLED, Tree
@@ -277,7 +278,7 @@ class Director:
 
     def _states(self, disk: MemoryDisk) -> dict[int, str]:
         contents = read_contents(disk, self._filename)
-        database = Database(ReadOnlyStore())
+        database = Database(ReadOnlyStore(), folder=FileFolder(disk, self._filename))
         database.load(contents.state, contents.sequence)
         states = {database.sequence: state_of(database)}
         for sequence, body in contents.records():

@@ -14,7 +14,8 @@ from pyzdb.messages import decode_reply
 from pyzdb.plain import is_plain
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.store import MemoryStore, ReadOnlyStore, Store
+from pyzdb.storage.file_folder import FileFolder
+from pyzdb.storage.store import MemoryStore, ReadOnlyStore
 from pyzdb.values import File
 
 Answer = tuple[int, bytes | None, int]
@@ -108,10 +109,10 @@ def digest(database: Database) -> str:
     return blake2b(seen(database).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def recovered(disk: Disk, filename: str, kind: Callable[[Store], Database] = Database) -> Database:
+def recovered(disk: Disk, filename: str, kind: Callable[..., Database] = Database) -> Database:
     """The database that the files hold, without a change of them. Raises CorruptFile."""
     contents = read_contents(disk, filename)
-    database = kind(ReadOnlyStore())
+    database = kind(ReadOnlyStore(), folder=FileFolder(disk, filename))
     snapshot = contents.snapshot
     database.load(contents.state, 0 if snapshot is None else snapshot.sequence)
     for sequence, body in contents.records():

@@ -1,7 +1,9 @@
 """Check the files of a database: what they hold, and every damage with its file and offset.
 
-The exit status is 0 when the database is whole and 1 when it is not. An unfinished write at the end
-of the journal is no damage: nobody was told of it, and the next start of the server cuts it off.
+The exit status is 0 when the database is whole and 1 when it is not: when a file is damaged, a
+record cannot be done again, or a large file that the tree names is missing. An unfinished write at
+the end of the journal is not damage: nobody was told of it, and the next start of the server cuts
+it off.
 
 --repair keeps what is good from the start up to the first damage, and puts the rest aside in files
 that end in .broken beside the database; nothing is thrown away. No server may be running. Without
@@ -13,14 +15,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
+from pyzdb.database import Database
+from pyzdb.errors import Path, path_text
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
-from pyzdb.storage.files import FILES_FOLDER
+from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.parts import Part, part_names
 from pyzdb.storage.repair import hopeless, repair
+from pyzdb.storage.store import ReadOnlyStore
+from pyzdb.values import File
 
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
@@ -50,8 +57,36 @@ def _check(filename: str, wanted: bool) -> int:
     if contents.damages:
         way_out = hopeless(path, contents) or "--repair keeps what comes before the damage"
         return fail(f"{path} is damaged: {way_out}")
+    missing = list(_missing(FileFolder(disk, path), disk, contents))
+    for line in missing:
+        print(line)
+    if missing:
+        return fail(f"{path} is whole, but {len(missing):,} of its large files are missing")
     print(f"{path} is whole, up to record {contents.sequence}")
     return OK
+
+
+def _missing(folder: FileFolder, disk: Disk, contents: Contents) -> Iterator[str]:
+    """A line for each large file that the tree names and that is not there. Raises CorruptFile
+    for a record that cannot be done."""
+    database = Database(ReadOnlyStore(), folder=folder)
+    database.load(contents.state, 0 if contents.snapshot is None else contents.snapshot.sequence)
+    for sequence, body in contents.records():
+        database.replay(sequence, body)
+    for path, file in _files_in(database.tree.root, ()):
+        if file.location is not None and not disk.exists(file.location):
+            yield f"{path_text(path)}: {file.location} is missing"
+
+
+def _files_in(value: Any, path: Path) -> Iterator[tuple[Path, File]]:
+    if isinstance(value, File):
+        yield path, value
+    elif isinstance(value, dict):
+        for key, child in value.items():
+            yield from _files_in(child, (*path, key))
+    elif isinstance(value, list | tuple):
+        for place, child in enumerate(value):
+            yield from _files_in(child, (*path, place))
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pyzdb.errors import CorruptFile, StaleReplica, StorageError
 from pyzdb.messages import Envelope, Reply, encode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk, database_path
+from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.parts import (
     HEADER_SIZE,
     Part,
@@ -72,8 +73,8 @@ class Replica(Database):
     files cannot be read, every request gets that for an answer.
     """
 
-    def __init__(self) -> None:
-        super().__init__(ReadOnlyStore())
+    def __init__(self, folder: FileFolder | None = None) -> None:
+        super().__init__(ReadOnlyStore(), folder=folder)
         self.catch_up: Callable[[], object] = lambda: None
         self.stale: str | None = None
 

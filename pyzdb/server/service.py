@@ -37,7 +37,8 @@ from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.responder import Responder
 from pyzdb.sockets import Context, Socket, check, connect
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
-from pyzdb.storage.files import FILES_FOLDER, Files
+from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
+from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.store import FileStore
 
@@ -146,7 +147,7 @@ def _own(options: Options, stop_fd: int) -> None:
 def _follow(options: Options, stop_fd: int) -> None:
     refuse_mount(database_path(options.filename))
     check(options.read_server_uri)
-    replica = Replica()
+    replica = Replica(FileFolder(Disk(), database_path(options.filename)))
     follower = Follower(replica, options.filename)
     try:
         follower.start()

@@ -9,7 +9,10 @@ Rules this module keeps:
   goes on with the readable part of the old one.
 - A file is durable in the folder before the record that names it is written; its source is
   removed after that record is durable. A crash between the two leaves a name too many, never a
-  file too few; the record tells the next start, which removes it.
+  file too few; the record tells the next start, which removes it: only from the folders that the
+  operator named, only what is to the byte and the minute what was taken, and only when the folder
+  is the one that it was taken into. Whoever else wrote or copied the journal has nothing removed.
+- A file that has another name is copied: who writes under that would change what is stored.
 - What a record names is never removed: undo and redo may bring it back.
 """
 
@@ -25,13 +28,8 @@ from typing import Any
 
 from pyzdb.errors import FileRefused, StorageError, StorageFull, key_text
 from pyzdb.storage.disk import NO_ROOM, Disk, Identity, identity_of, remove
-from pyzdb.values import Custom, File
-
-FILES_FOLDER = "bigfiles"
-"""Where they lie, beside the database."""
-
-PREFIX_BYTES = 8
-"""Random bytes before a name: no two files ever get the same ones."""
+from pyzdb.storage.file_folder import PREFIX_BYTES, FileFolder, with_files
+from pyzdb.values import File
 
 NAME_BYTES = 200
 """Bytes of the old name that are kept: with the prefix they stay below the 255 that file systems
@@ -52,6 +50,11 @@ NO_LINK = frozenset({errno.EXDEV, errno.EPERM, errno.EACCES, errno.EMLINK, errno
 _log = logging.getLogger(__name__)
 
 
+Moved = tuple[str, str, Identity, tuple[int, int]]
+"""Of a file that was moved: the path of its source, its name in the folder, the identity of the
+source, and device and inode of the folder."""
+
+
 class Taken:
     """A file that was taken. ``file`` is the File to store; then either `commit` or `discard`
     has to be called."""
@@ -62,16 +65,21 @@ class Taken:
         file: File,
         placed: bool = False,
         source: tuple[str, Identity] | None = None,
+        folder: tuple[int, int] = (0, 0),
     ) -> None:
         self.file = file
+        self._folder = folder
         self._disk = disk
         self._placed = placed
         self._source = source
 
     @property
-    def moved(self) -> tuple[str, str] | None:
-        """The paths that the file was and is at, if it was moved."""
-        return None if self._source is None else (self._source[0], str(self.file.location))
+    def moved(self) -> Moved | None:
+        """What the record says of the move, if the file was moved."""
+        if self._source is None:
+            return None
+        path, identity = self._source
+        return path, os.path.basename(str(self.file.location)), identity, self._folder
 
     def commit(self) -> None:
         """The record is durable: remove the source, unless it is another file by now."""
@@ -102,7 +110,8 @@ class Files:
         self, disk: Disk, folder: str, allowed: Sequence[str] = (), database: str | None = None
     ) -> None:
         self._disk = disk
-        self._folder = disk.real_path(folder)
+        self.folder = FileFolder(disk, "", folder)
+        self._folder = self.folder.path
         self._allowed = [disk.real_path(name) for name in allowed]
         self._database = None if database is None else disk.real_path(database)
 
@@ -136,21 +145,38 @@ class Files:
             if stored:
                 return Taken(self._disk, File(path, file.filename))
             location = self._move(path, held, file.filename)
+            source = (path, identity_of(status))
             return Taken(
-                self._disk, File(location, file.filename), True, (path, identity_of(status))
+                self._disk, File(location, file.filename), True, source, self._folder_identity()
             )
         finally:
             self._disk.close(held)
 
-    def finish(self, source: str, location: str) -> None:
-        """Remove the source of a file that was moved, if a crash left it: when both are the same
-        file, and so still what the record says."""
+    def finish(self, moved: tuple[Any, ...]) -> None:
+        """Remove the source of a file that was moved, if a crash left it and it is still what the
+        record says. ``moved`` may say anything: whoever wrote the journal wrote it."""
+        match moved:
+            case (str() as source, str() as name, [*identity], [*folder]):
+                pass
+            case _:
+                return  # of an earlier version, which said too little to be sure
         try:
-            left, stored = self._disk.identity(source), self._disk.identity(location)
-            if left is not None and stored is not None and left[:2] == stored[:2]:
-                self._disk.unlink(source)
-        except OSError as error:
-            _log.warning("%s was taken, but cannot be removed: %s", source, error.strerror)
+            if tuple(folder) != self._folder_identity():
+                return
+            path, stored = self._disk.real_path(source), os.path.join(self._folder, name)
+            if path != source or os.path.basename(name) != name:
+                return
+            self._check_allowed(path)
+            if self._disk.exists(stored) and self._disk.identity(path) == tuple(identity):
+                self._disk.unlink(path)
+        except FileRefused as error:
+            _log.warning("a record says that a file was moved: %s", error)
+        except (OSError, ValueError) as error:
+            _log.warning("%r was taken, but cannot be removed: %s", source, error)
+
+    def _folder_identity(self) -> tuple[int, int]:
+        device, inode, *_ = self._disk.identity(self._folder) or (0, 0)
+        return device, inode
 
     def _holds(self, file: File) -> bool:
         return _lies_in(self._resolve(str(file.location)), self._folder)
@@ -212,6 +238,9 @@ class Files:
     def _link(self, path: str, source: int, target: str) -> None:
         """Give the open file ``source`` a name in the folder, or copy it there."""
         self._disk.sync(source)
+        if self._disk.status(source).st_nlink != 1:
+            self._copy(path, source, target)
+            return
         try:
             self._disk.link_held(source, target)
         except OSError as error:
@@ -252,34 +281,14 @@ def take_all(files: Files, value: Any, new: bool = True) -> tuple[Any, list[Take
     A value without one comes back itself. ``new`` and what is raised are as in `Files.take`.
     """
     taken: list[Taken] = []
-    if not _holds_file(value):
-        return value, taken
+
+    def take(file: File) -> File:
+        taken.append(files.take(file, new))
+        return taken[-1].file
+
     try:
-        return _with_taken(files, value, taken, new), taken
+        return with_files(value, take), taken
     except BaseException:
         for one in taken:
             one.discard()
         raise
-
-
-def _holds_file(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(map(_holds_file, value.values()))
-    if isinstance(value, list | tuple | set | frozenset):
-        return any(map(_holds_file, value))
-    if isinstance(value, Custom):
-        return _holds_file(value.fields)
-    return isinstance(value, File)
-
-
-def _with_taken(files: Files, value: Any, taken: list[Taken], new: bool) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_taken(files, child, taken, new) for key, child in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return type(value)([_with_taken(files, child, taken, new) for child in value])
-    if isinstance(value, Custom):
-        return Custom(value.name, _with_taken(files, value.fields, taken, new))
-    if isinstance(value, File):
-        taken.append(files.take(value, new))
-        return taken[-1].file
-    return value

@@ -34,7 +34,8 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 
 from pyzdb.storage.disk import Disk, damage, newer
-from pyzdb.values import from_wire, to_wire
+from pyzdb.storage.file_folder import FileFolder
+from pyzdb.values import File, from_wire, to_wire
 from pyzdb.zones import Moment, Zone, kept, made
 
 State = dict[str, Any]
@@ -100,8 +101,12 @@ class Snapshot(NamedTuple):
 
 
 class _Pickler(pickle.Pickler):
+    folder: FileFolder | None = None
+
     def reducer_override(self, obj: Any) -> Any:
         kind = type(obj)
+        if kind is File and self.folder is not None:
+            return self.folder.stored(obj).__reduce__()
         if isinstance(obj, type | FunctionType | BuiltinFunctionType):
             return NotImplemented
         if (kind.__module__, kind.__qualname__) in ALLOWED:
@@ -152,11 +157,19 @@ _KEEPING: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
+    folder: FileFolder | None = None
+
     def find_class(self, module: str, name: str) -> Any:
         module = _PYTHON_2.get(module, module)
+        if (module, name) == ("pyzdb.values", "File"):
+            return self._file
         if (module, name) not in ALLOWED:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is refused")
         return _KEEPING.get((module, name)) or super().find_class(module, name)
+
+    def _file(self, *fields: Any) -> File:
+        file = File(*fields)
+        return file if self.folder is None else self.folder.told(file)
 
 
 class SupportsWrite(Protocol):
@@ -187,28 +200,39 @@ def aside_name(filename: str) -> str:
     return f"{filename}.new"
 
 
-def write_snapshot(disk: Disk, fd: int, state: State, sequence: int, chain: int) -> None:
+def write_snapshot(
+    disk: Disk,
+    fd: int,
+    state: State,
+    sequence: int,
+    chain: int,
+    folder: FileFolder | None = None,
+) -> None:
     """Write a snapshot into a new file and return when it is on the disk; its name in the folder
-    is not yet."""
+    is not yet. ``folder`` is that of the large files."""
     file = _Counted(disk, fd)
-    dump_state(state, file)
+    dump_state(state, file, folder)
     bare = _HEADER.pack(MAGIC, file.length, sequence, chain, 0)[:_CHECKED]
     check = crc32(bare, file.checksum)
     disk.write(fd, bare + check.to_bytes(4, "little"), 0)
     disk.sync(fd)
 
 
-def dump_state(state: State, file: SupportsWrite) -> None:
+def dump_state(state: State, file: SupportsWrite, folder: FileFolder | None = None) -> None:
     """Pickle a state."""
-    _Pickler(file, protocol=5).dump(state)
+    pickler = _Pickler(file, protocol=5)
+    pickler.folder = folder
+    pickler.dump(state)
 
 
-def load_state(file: BinaryIO) -> Any:
+def load_state(file: BinaryIO, folder: FileFolder | None = None) -> Any:
     """Make again what was pickled. Raises whatever a bad pickle leads to."""
+    unpickler = _Unpickler(file)
+    unpickler.folder = folder
     collecting = gc.isenabled()
     gc.disable()  # nothing becomes garbage here, and a collection looks at all that is made
     try:
-        return _Unpickler(file).load()
+        return unpickler.load()
     finally:
         if collecting:
             gc.enable()
@@ -221,6 +245,7 @@ def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
         opened = disk.reader(filename)
     except FileNotFoundError:
         return None
+    folder = FileFolder(disk, filename)
     with closing(opened) as file:
         head = read_head(file, filename)
         if head is None:
@@ -232,7 +257,7 @@ def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
         if length != head.length or checksum != head.checksum:
             raise damage(filename, HEADER_SIZE, "its checksum is wrong")
         file.seek(HEADER_SIZE)
-        state = _unpickle(file, filename, HEADER_SIZE)
+        state = _unpickle(file, filename, HEADER_SIZE, folder)
         if not isinstance(state, dict):
             raise damage(filename, HEADER_SIZE, "it holds no state")
         return Snapshot(state, head.sequence, head.chain, HEADER_SIZE + length)
@@ -279,8 +304,8 @@ def _read_plain(file: BinaryIO, filename: str) -> Snapshot:
     return Snapshot({"tree": tree}, 0, 0, file.tell(), plain=True)
 
 
-def _unpickle(file: BinaryIO, filename: str, start: int) -> Any:
+def _unpickle(file: BinaryIO, filename: str, start: int, folder: FileFolder | None = None) -> Any:
     try:
-        return load_state(file)
+        return load_state(file, folder)
     except Exception as error:  # a pickle can raise whatever its opcodes lead to
         raise damage(filename, start, f"it cannot be unpickled: {error}") from error

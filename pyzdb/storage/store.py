@@ -27,6 +27,7 @@ from pyzdb.storage import journal as journals
 from pyzdb.storage import snapshot as snapshots
 from pyzdb.storage.contents import Contents, keep_aside, keep_original, read_contents
 from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, remove, replaced
+from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.holder import Holder
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.parts import part_names
@@ -143,6 +144,7 @@ class FileStore:
     ) -> None:
         self._filename = database_path(filename)
         self._disk = disk or Disk()
+        self._files = FileFolder(self._disk, self._filename)
         self._fsync = fsync
         self._journal = Journal(self._filename, fsync, self._disk)
         self._holder: Holder | None = None
@@ -316,7 +318,9 @@ class FileStore:
         try:
             fd = self._disk.create(path, exclusive=True)
             try:
-                write_snapshot(self._disk, fd, state(), journal.sequence, journal.chain)
+                write_snapshot(
+                    self._disk, fd, state(), journal.sequence, journal.chain, self._files
+                )
             finally:
                 self._disk.close(fd)
             self._disk.sync_folder(os.path.dirname(path))
@@ -334,12 +338,15 @@ class FileStore:
         save = self._begin_save()
         reason = None
         try:
-            write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain)
+            self._write(save, state)
         except Exception as error:  # pickling raises whatever a value of a user's own type does
             reason = f"{type(error).__name__}: {error}"
         reason = self._end_snapshot(save, reason)
         if reason is not None:
             raise SnapshotFailed(self._not_saved(reason))
+
+    def _write(self, save: _Save, state: Callable[[], State]) -> None:
+        write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain, self._files)
 
     def start_save(self, state: Callable[[], State]) -> None:
         if self._running is not None:
@@ -347,7 +354,7 @@ class FileStore:
         save = self._begin_save()
         try:
             saving = Saving(
-                lambda: write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain),
+                lambda: self._write(save, state),
                 keep=save.fd,
             )
         except OSError as error:
