@@ -2,7 +2,8 @@
 
 Rules this module keeps:
 
-- What comes back equals what went in, type included, or it is refused before it is sent.
+- What comes back equals what went in, or it is refused before it is sent: of the type that went in,
+  if that is below, and otherwise of the one that it becomes (kinds.py).
 - A value of plain JSON types travels as it is, without a copy. Everything else travels as a
   tagged object, ``{"_customtype": NAME, ...}``:
 
@@ -14,7 +15,7 @@ Rules this module keeps:
     frozenset     frozenset                       items
     dict          dict with other keys than str,  items: [[key, value], ...]
                   or with the key "_customtype"
-    bytes         bytes, bytearray                base64
+    bytes         bytes                           base64
     float         NaN and the infinities          value: "nan", "inf", "-inf"
     int           more than 4,000 digits          hex
     datetime      datetime                        iso, fold if 1, zone if it has a name
@@ -30,16 +31,14 @@ Rules this module keeps:
 
 - A value that this process cannot make, of a zone that its machine does not know or of a type whose
   own code fails, stands for itself (zones.py, `Custom`), and is written again as it came.
-- A subclass of a type above becomes that type, any other mapping a dict, any other iterable (a
-  range, a generator, a view) a list, and a `Lazy` what it stands for.
+- A `Lazy` becomes what it stands for.
 """
 
 from __future__ import annotations
 
 import base64
-import io
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from math import isfinite
@@ -49,6 +48,7 @@ from uuid import UUID
 import msgspec
 
 from pyzdb.errors import EncodingError, Path, path_text
+from pyzdb.kinds import storable
 from pyzdb.plain import (
     BIG_INT,
     LEAVES,
@@ -153,14 +153,14 @@ class Lazy:
         raise NotImplementedError
 
 
-def _bytes_fields(value: bytes | bytearray) -> dict[str, Any]:
+def _bytes_fields(value: bytes) -> dict[str, Any]:
     return {"base64": base64.b64encode(value).decode()}
 
 
-def _moment_fields(kind: Any, value: Any) -> dict[str, Any]:
+def _moment_fields(value: Any) -> dict[str, Any]:
     if type(value.tzinfo) is Zone:
         value = settled(value)
-    fields: dict[str, Any] = {"iso": kind.isoformat(value)}
+    fields: dict[str, Any] = {"iso": value.isoformat()}
     if value.fold:
         fields["fold"] = 1
     zone = getattr(value.tzinfo, "key", None)
@@ -176,19 +176,17 @@ def _file_fields(value: File) -> dict[str, Any]:
     return {"filename": value.filename, "content": content}
 
 
-# The methods are those of the built-in type: what a subclass makes of them may be unreadable.
 _SCALARS: dict[type[Any], tuple[str, Callable[[Any], dict[str, Any]]]] = {
     bytes: ("bytes", _bytes_fields),
-    bytearray: ("bytes", _bytes_fields),
-    datetime: ("datetime", lambda v: _moment_fields(datetime, v)),
-    date: ("date", lambda v: {"iso": date.isoformat(v)}),
-    time: ("time", lambda v: _moment_fields(time, v)),
+    datetime: ("datetime", _moment_fields),
+    date: ("date", lambda v: {"iso": v.isoformat()}),
+    time: ("time", _moment_fields),
     timedelta: (
         "timedelta",
         lambda v: {"days": v.days, "seconds": v.seconds, "microseconds": v.microseconds},
     ),
-    Decimal: ("Decimal", lambda v: {"value": Decimal.__str__(v)}),
-    UUID: ("UUID", lambda v: {"value": UUID.__str__(v)}),
+    Decimal: ("Decimal", lambda v: {"value": str(v)}),
+    UUID: ("UUID", lambda v: {"value": str(v)}),
     File: ("file", _file_fields),
 }
 
@@ -249,19 +247,8 @@ _FROM_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     name: kind for kind, name in _SEQUENCES.items()
 }
 
-_EXACT: dict[type[Any], Callable[[Any], Any]] = {
-    int: int.__int__,
-    float: float.__float__,
-    str: str.__str__,
-    list: list,
-    tuple: tuple,
-    set: set,
-    frozenset: frozenset,
-}
-"""How a subclass becomes the built-in type."""
-
 _TAGS = frozenset({*_FROM_SCALARS, *_FROM_SEQUENCES, "dict", "slice"})
-_TYPES = frozenset({*LEAVES, *_EXACT, *_SCALARS, dict, Custom})
+_TYPES = frozenset({*LEAVES, *_SCALARS, *_SEQUENCES, int, float, list, dict, bytearray, Custom})
 
 _registered: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
 _registered_names: dict[str, Callable[[Any], Any]] = {}
@@ -320,11 +307,12 @@ class _Tagging:
     """Turns one value into what JSON carries. ``tagged`` says whether a tag was needed; an error
     ends it."""
 
-    __slots__ = ("above", "path", "room", "tagged")
+    __slots__ = ("above", "others", "path", "room", "tagged")
 
     def __init__(self, path: Path, room: int) -> None:
         self.path = list(path)
         self.above: list[int] = []
+        self.others: set[int] = set()
         self.room = room
         self.tagged = False
 
@@ -346,14 +334,13 @@ class _Tagging:
             return self._container(value, kind)
         if kind is Custom or kind in _registered:
             return self._custom(value, kind)
-        for base in kind.__mro__:
-            if base in _SCALARS:
-                name, fields = _SCALARS[base]
-                if base is File:
-                    self._check_text(value.filename)
-                    self._check_text(value.location or "")
-                return self._tag(name, fields(value))
-        return self.wire(self._base(value))
+        if kind in _SCALARS:
+            name, fields = _SCALARS[kind]
+            if kind is File:
+                self._check_text(value.filename)
+                self._check_text(value.location or "")
+            return self._tag(name, fields(value))
+        return self._other(value)
 
     def _tag(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
         self.tagged = True
@@ -429,21 +416,23 @@ class _Tagging:
         elif kind is list or (kind is dict and name in (None, "dict", "set")):
             raise self._error(": a key or a member of a set cannot be stored as a list")
 
-    def _base(self, value: Any) -> Any:
-        """The value as the built-in type that it is a kind of."""
+    def _other(self, value: Any) -> Any:
+        """A value of a type that is not on the list, as one that is."""
+        if id(value) in self.others:
+            raise self._error(" holds itself: a cycle cannot be stored")
+        self.others.add(id(value))
         if isinstance(value, Lazy):
-            return value._run()
-        for kind, exact in _EXACT.items():
-            if isinstance(value, kind):
-                return exact(value)
-        if isinstance(value, Mapping):
-            return dict(value)
-        if isinstance(value, Iterable) and not isinstance(value, io.IOBase | memoryview):
-            return list(value)
-        raise self._error(
-            f": a value of type {type(value).__name__} cannot be stored; "
-            "pyzdb.register() adds types of your own"
-        )
+            plain = value._run()
+        elif isinstance(value, File):
+            plain = File(*value._key())
+        else:
+            try:
+                plain = storable(value)
+            except EncodingError as error:
+                raise self._error(str(error)) from None
+        wire = self.wire(plain)
+        self.others.remove(id(value))
+        return wire
 
     def _error(self, words: str) -> EncodingError:
         path = tuple(self.path)

@@ -19,7 +19,7 @@ def run(source: str) -> str:
 def test_the_package_has_its_public_names_and_nothing_else() -> None:
     assert pyzdb.__all__ == ["File", "__version__", "register"]
     names = "import pyzdb; print(*sorted(n for n in vars(pyzdb) if not n.startswith('_')))"
-    modules = {"errors", "plain", "values", "zones"}
+    modules = {"errors", "kinds", "plain", "values", "zones"}
     assert set(run(names).split()) == {"File", "register"} | modules
 
 
