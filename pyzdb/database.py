@@ -275,7 +275,7 @@ class Database:
             if (
                 lock.held is None
                 and request.token is None
-                and not (envelope.on_lock_socket or lock.line)
+                and not (envelope.on_lock_socket or lock.line.kept)
             ) or self._admits(envelope):
                 reply = _MODES[request.mode](self, envelope)
             else:

@@ -78,13 +78,13 @@ class Held(NamedTuple):
 
 
 class Line:
-    """Who waits for the lock, in order of asking; times are seconds of a monotonic clock."""
+    """Who waits for the lock, in order of asking; times are seconds of a monotonic clock.
+
+    ``kept`` tells until when each place is; each request looks whether there is one.
+    """
 
     def __init__(self) -> None:
-        self._kept: dict[object, float] = {}  # until when each place is
-
-    def __bool__(self) -> bool:
-        return bool(self._kept)
+        self.kept: dict[object, float] = {}
 
     def wait(self, who: object, now: float, pace: float) -> float:
         """Give or keep the place of ``who`` (None: it has none), and return the seconds until it is
@@ -92,25 +92,25 @@ class Line:
         ahead = 0
         if who is not None:
             self._drop_dead(now)
-            if len(self._kept) >= MAX_WAITING and who not in self._kept:
-                self._kept = {each: end for each, end in self._kept.items() if now < end}
-            if len(self._kept) < MAX_WAITING or who in self._kept:
-                self._kept[who] = now + PLACE_KEPT
-            places = islice(self._kept, int(LONGEST_RETURN / FIRST_RETURN))
+            if len(self.kept) >= MAX_WAITING and who not in self.kept:
+                self.kept = {each: end for each, end in self.kept.items() if now < end}
+            if len(self.kept) < MAX_WAITING or who in self.kept:
+                self.kept[who] = now + PLACE_KEPT
+            places = islice(self.kept, int(LONGEST_RETURN / FIRST_RETURN))
             ahead = next((place for place, each in enumerate(places) if each == who), MAX_WAITING)
         return min(pace * (ahead + 1), LONGEST_RETURN)
 
     def is_first(self, who: object, now: float) -> bool:
         """True when nobody who still waits came before ``who``."""
         self._drop_dead(now)
-        return not self._kept or next(iter(self._kept)) == who
+        return not self.kept or next(iter(self.kept)) == who
 
     def leave(self, who: object) -> None:
         """Give up a place, if there is one."""
-        self._kept.pop(who, None)
+        self.kept.pop(who, None)
 
     def _drop_dead(self, now: float) -> None:
-        kept = self._kept
+        kept = self.kept
         while kept:
             first = next(iter(kept))
             if now < kept[first]:
