@@ -4,8 +4,8 @@ Rules this module keeps:
 
 - A path is immutable: each subscript makes a new proxy.
 - A query is sent by `_run()`, by iteration, by an assignment or `del`, by an operator or a
-  comparison, and by calling a method; each is one command, and what is written is the path that
-  the server takes.
+  comparison, by `str()` and `format()`, and by calling a method; each is one command, and what is
+  written is the path that the server takes.
 - No name that begins with an underscore is ever sent as a method, so Python's own look-ups
   (copy, pickle, an editor's) send nothing.
 - No I/O here: commands go to a `Service`, which a client has over a socket, and a server, for the
@@ -120,6 +120,17 @@ class Proxy(Lazy, msgspec.Struct, eq=False):
 
     def __repr__(self) -> str:
         return path_text(self._index)
+
+    def __str__(self) -> str:
+        return str(self._shown())
+
+    def __format__(self, spec: str) -> str:
+        # What is stored is formatted, never taken for a template: that would lead to attributes.
+        return format(self._shown(), spec)
+
+    def _shown(self) -> Any:
+        value = self._run()
+        return value._unknown() if type(value) is Result else value
 
     def __reduce__(self, *_: object) -> Any:
         raise TypeError(f"{self!r} stands for what a server stores and cannot be pickled")

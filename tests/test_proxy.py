@@ -75,7 +75,7 @@ def db(service: Service) -> Any:
 def test_a_path_sends_nothing_until_it_is_asked(db: Any, service: Service) -> None:
     path = db["l"][4]["no"][("a", 1)][1:2]
     assert service.sent == []
-    assert repr(path) == str(path) == f"{path}" == "db['l'][4]['no'][('a', 1)][1:2]"
+    assert repr(path) == f"{path!r}" == "db['l'][4]['no'][('a', 1)][1:2]"
     assert repr(db) == "db"
     assert repr(path.append) == repr(path) + ".append"
     assert service.sent == []
@@ -121,8 +121,7 @@ def test_an_error_is_that_of_python_with_the_path(
 
 LOOK_UPS: list[Callable[[Any], Any]] = [
     repr,
-    str,
-    format,
+    ascii,
     dir,
     type,
     callable,
@@ -284,8 +283,58 @@ def test_a_name_that_is_added_to_stands_for_the_same_place(db: Any) -> None:
 
 def test_every_operator_of_the_table_is_an_operator_of_a_path() -> None:
     operators = {name for functions in TABLE.values() for name in functions if name[0] == "_"}
-    # str() of a path shows the path.
-    assert operators - vars(Proxy).keys() == {"__str__"} & operators
+    assert operators <= vars(Proxy).keys()
+
+
+def test_a_text_with_a_path_in_it_has_the_value_by_one_query(
+    db: Any, service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    db.update({"name": "Ada", "n": 3.14159, "l": [1, "a"], "none": None})
+    service.sent.clear()
+    assert str(db["name"]) == "Ada"
+    assert f"hello {db['name']}" == "hello Ada"
+    assert f"{db['n']:.2f} {db['name']:>5} {db['l'][0]:03}" == "3.14   Ada 001"
+    assert "{} and {}".format(db["l"], db["none"]) == "[1, 'a'] and None"
+    assert "{}".format(db["l"][1]) == "a"
+    print(db["l"])
+    assert capsys.readouterr().out == "[1, 'a']\n"
+    assert service.sent == [None] * 9
+    assert f"{db['name']!r}" == "db['name']"
+    assert str(db) == str(db._run())
+
+
+def test_a_text_with_a_path_that_leads_nowhere_is_an_error(db: Any) -> None:
+    db["l"] = [1]
+    with pytest.raises(PathKeyError):
+        str(db["no"])
+    with pytest.raises(PathIndexError):
+        f"{db['l'][7]}"
+    with pytest.raises(TypeError, match="unsupported format string"):
+        f"{db['l']:>5}"
+
+
+def test_what_is_stored_is_no_template(db: Any) -> None:
+    db["text"] = "{0.__class__} {} %s"
+    assert f"{db['text']}" == "{0.__class__} {} %s"
+    assert f"{db['text']:>22}" == "   {0.__class__} {} %s"
+    with pytest.raises(AttributeError):
+        db["text"].format(1)
+
+
+def test_a_path_of_a_batch_has_no_text(db: Any, service: Service) -> None:
+    db["x"] = 1
+    service.sent.clear()
+    for shown in (str, format, "{}".format):
+        with (
+            pytest.raises(RuntimeError, match="not known before the block has ended"),
+            db.batch() as batch,
+        ):
+            shown(batch["x"])
+    with db.batch() as batch:
+        result = batch["x"]._run()
+        assert str(result) == f"{result}" == repr(result) == "<result, not known yet>"
+        assert str(batch["l"].append) == "db['l'].append"
+    assert str(result) == "<result 1>"
 
 
 def test_methods_take_named_arguments(db: Any) -> None:
