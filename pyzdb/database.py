@@ -41,6 +41,7 @@ from pyzdb.errors import (
     PathTypeError,
     PyzdbError,
     SnapshotFailed,
+    StorageError,
     StorageFull,
     SyncFailed,
     path_text,
@@ -204,6 +205,8 @@ class Database:
             if "answers" in state:
                 self._answers.restore(state["answers"], sequence)
             self.lock.restore(state.get("lock"), self._monotonic())
+        except MemoryError:
+            raise
         except Exception as error:  # a state that this version did not make may raise anything
             why = f"{type(error).__name__}: {error}"
             raise CorruptFile(
@@ -235,6 +238,9 @@ class Database:
             self.sequence = sequence
             if request.moved and self._files is not None:
                 self._moved += request.moved
+        except MemoryError as error:
+            what = f"record {sequence} of the journal"
+            raise StorageError(f"there is not enough memory for {what}") from error
         except Exception as error:  # a record that this version did not make may raise anything
             text = f"{type(error).__name__}: {error}"
             raise CorruptFile(f"record {sequence} of the journal cannot be done: {text}") from error
@@ -255,6 +261,8 @@ class Database:
                 raise MessageError("this is a record of a journal and not a request")
         except MessageError as error:
             return encode_reply(Reply(error=error), version_of(message), self.sequence)
+        except MemoryError:
+            return encode_reply(Reply(error=_no_memory()), version_of(message), self.sequence)
         return self.answer(envelope)
 
     def answer(self, envelope: Envelope) -> bytes | Envelope:
@@ -307,7 +315,11 @@ class Database:
                 if request.version == 1:
                     return envelope
                 return encode_reply(reply, 2, self.sequence)
-            answer = encode_reply(reply, request.version, self.sequence)
+            try:
+                answer = encode_reply(reply, request.version, self.sequence)
+            except MemoryError:
+                reply = Reply(error=_no_memory())
+                answer = encode_reply(reply, request.version, self.sequence)
         if number:
             self._answers.remember(request.client, number, answer, self.sequence)
         return answer
@@ -735,6 +747,10 @@ class Database:
         # arrives late has an older number then, and is refused.
         is_its_own = held is not None and (not gives_up(request) or held.client == request.client)
         return self._commit(envelope, answer, self.lock.free if is_its_own else _nothing)
+
+
+def _no_memory() -> OperationError:
+    return OperationError("MemoryError in the server: there is no room for so large a message")
 
 
 def _nothing() -> None:

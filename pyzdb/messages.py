@@ -58,6 +58,8 @@ may send it.
 
 from __future__ import annotations
 
+import mmap
+import re
 import traceback
 from collections.abc import Iterable
 from math import isfinite
@@ -102,12 +104,17 @@ RESULT_DEPTH = MAX_DEPTH + 4
 """Levels of a result or of the path of an error: what is stored may be as deep as the limit, and
 lies in arrays more there, as in the pairs of an items() in a batch."""
 
+LARGE = 1 << 20
+"""Bytes of a message from which on it is looked whether there is memory for what is in it."""
+
 TEXT_SHOWN = 80
 """Characters of a bad message that an error repeats."""
 
 _AT_A_KEY = frozenset({"__getitem__", "__setitem__", "__delitem__"})
 
 _ESCAPE = b"\\u"
+
+_SAYS_2 = re.compile(rb'"version"\s*:\s*2\b')
 
 _kwargs_of = attrgetter("kwargs")
 
@@ -235,12 +242,14 @@ def decode_request(data: bytes) -> Request:
 
 
 def read_request(data: bytes, on_lock_socket: bool = False) -> Envelope:
-    """Read a message. Raises MessageError if it is not a valid request."""
+    """Read a message. Raises MessageError if it is not a valid request, and MemoryError."""
     shape = None
     if data.count(b"[") + data.count(b"{") > MESSAGE_DEPTH:  # others cannot be too deep
         shape = shape_of(data)
         if shape.depth > MESSAGE_DEPTH:
             raise MessageError(f"a message has at most {MESSAGE_DEPTH} levels, and this one more")
+    if len(data) > LARGE:
+        _check_memory(len(data))
     try:
         try:
             request = _decode(data)
@@ -254,6 +263,15 @@ def read_request(data: bytes, on_lock_socket: bool = False) -> Envelope:
         raise MessageError(f"this is not a JSON message: {error}: {shown!r}") from None
     _complete(request, data)
     return Envelope(request, data, shape, on_lock_socket)
+
+
+def _check_memory(size: int) -> None:
+    """Raise MemoryError when there is no room for a text of so many bytes, which takes some
+    microseconds: msgspec does not look, and the process would end."""
+    try:
+        mmap.mmap(-1, size).close()
+    except OSError as error:
+        raise MemoryError(f"no room for {size} bytes: {error.strerror}") from None
 
 
 def _known_of(request: _LenientRequest) -> Request:
@@ -291,7 +309,9 @@ def version_of(data: bytes) -> int:
     """The version that the sender of a bad request speaks, as far as it can be told: 1 or 2."""
     try:
         return 2 if _decode_version(data).version == 2 else 1
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+    except RecursionError:  # the depth of the rest does not matter here
+        return 2 if _SAYS_2.search(data) else 1
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return 1
 
 
@@ -473,7 +493,9 @@ def _safe(key: Any) -> Any:
 
 
 def decode_reply(data: bytes | memoryview) -> WireReply:
-    """Read a version 2 reply. Raises MessageError for anything that is none."""
+    """Read a version 2 reply. Raises MessageError if it is not a valid one, and MemoryError."""
+    if len(data) > LARGE:
+        _check_memory(len(data))
     try:
         reply = _decode_reply(data)
         if reply.error is not None:

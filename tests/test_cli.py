@@ -91,6 +91,7 @@ def test_a_timeout_is_a_number_of_seconds(text: str, capsys: pytest.CaptureFixtu
         (CorruptFile("db.pkl is damaged\nat 5", "db.pkl", 5), 1, "pyzdb: db.pkl is damaged at 5\n"),
         (SyncFailed("the disk failed"), 3, "pyzdb: the disk failed\n"),
         (OSError(errno.EACCES, "not allowed", "db.pkl"), 1, "[Errno 13] not allowed: 'db.pkl'\n"),
+        (MemoryError(), 1, "pyzdb: there is not enough memory\n"),
         (KeyboardInterrupt(), 130, ""),
     ],
 )

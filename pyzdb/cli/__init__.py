@@ -72,6 +72,8 @@ def run(work: Callable[[], int]) -> int:
         return fail(error, DISK_FAILED)
     except (PyzdbError, OSError) as error:
         return fail(error)
+    except MemoryError:
+        return fail("there is not enough memory")
 
 
 def _open_standard_streams() -> None:

@@ -33,6 +33,7 @@ from types import BuiltinFunctionType, FunctionType
 from typing import Any, BinaryIO, NamedTuple, Protocol
 from zlib import crc32
 
+from pyzdb.errors import StorageError
 from pyzdb.storage.disk import Disk, damage, newer
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.values import File, from_wire, to_wire
@@ -307,5 +308,7 @@ def _read_plain(file: BinaryIO, filename: str) -> Snapshot:
 def _unpickle(file: BinaryIO, filename: str, start: int, folder: FileFolder | None = None) -> Any:
     try:
         return load_state(file, folder)
+    except MemoryError as error:  # not damage, of which a repair would make something else
+        raise StorageError(f"there is not enough memory to read {filename}") from error
     except Exception as error:  # a pickle can raise whatever its opcodes lead to
         raise damage(filename, start, f"it cannot be unpickled: {error}") from error
