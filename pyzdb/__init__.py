@@ -1,7 +1,7 @@
 """One tree of dicts and lists in a server, read and written by clients with Python syntax.
 
-Applications begin with `from pyzdb.client import client`. That function is not here as well: its
-name is that of its module.
+Applications begin with `from pyzdb.client import client`. `from pyzdb import client` gives the
+module of that name, which can be called as the function.
 """
 
 from pyzdb.values import File, register

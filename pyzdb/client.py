@@ -33,6 +33,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, cast
 
 import zmq
@@ -191,7 +192,8 @@ class Connection:
         self._sessions: weakref.WeakSet[_Session] = weakref.WeakSet()
 
     def exec(self, source: str) -> str:
-        """Run Python source in the server, and return what it printed. Raises ExecRefused."""
+        """Run Python source in the server, and return what it printed. Raises ExecRefused, and
+        ExecFailed with what it printed when it fails."""
         printed: str = self._do(Request("exec", 2, command=source))
         return printed
 
@@ -713,3 +715,13 @@ def _user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):  # a container may have a user without a name
         return str(os.getuid())
+
+
+class _CallableModule(ModuleType):
+    """`from pyzdb import client` gives this module, which can be called as its function."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Connection]:
+        return client(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _CallableModule

@@ -34,6 +34,7 @@ from pyzdb.edits import Change
 from pyzdb.errors import (
     ChangeFailed,
     CorruptFile,
+    ExecFailed,
     ExecRefused,
     LockError,
     MessageError,
@@ -130,6 +131,8 @@ class Database:
         self._new_token = new_token
         self._now = 0.0
         self._body = b""  # the record of the change under way
+        self._tells_errors = logger.isEnabledFor(logging.INFO)
+        self._tells_all = logger.isEnabledFor(logging.DEBUG)
         self._replayed = 0  # the sequence of the record that is being done again
         self._unflushed = False
         self._taken: list[Taken] = []
@@ -257,7 +260,8 @@ class Database:
         """
         try:
             envelope = read_request(message, on_lock_socket)
-            if envelope.request.mode in RECORDS or envelope.request.moved:
+            request = envelope.request
+            if request.mode in RECORDS or request.moved or request.failed:
                 raise MessageError("this is a record of a journal and not a request")
         except MessageError as error:
             return encode_reply(Reply(error=error), version_of(message), self.sequence)
@@ -271,6 +275,8 @@ class Database:
         number = request.number
         if self.tree.state is not SETTLED:
             raise ChangeFailed(_BROKEN)
+        if self._tells_all:
+            logger.debug("%r asks for %s", request.client, _shown(request))
         try:
             if number:
                 known = self._answers.repeat(request.client, number, request.since)
@@ -295,6 +301,8 @@ class Database:
             # No name of this frame may keep it: its traceback leads back to the frame, and
             # nobody collects such a ring.
             self._end_unless_settled(error)
+            if self._tells_errors:
+                logger.info("%r: %s: %s", request.client, _shown(request), type(error).__name__)
             answer = encode_reply(Reply(error=error), request.version, self.sequence)
         except Exception as error:
             self._end_unless_settled(error)
@@ -376,6 +384,7 @@ class Database:
         failure = self._saves.end()
         self.save_fd = self._store.save_fd
         if failure is None:
+            logger.info("saved in the background")
             self._save_from = self._snapshot_bytes
         else:
             self._postpone(failure)
@@ -424,10 +433,12 @@ class Database:
         """The answer to a change, which is made before the change is kept. Raises EncodingError
         and OperationError when there can be none."""
         sequence = self._next()
-        if not self._replayed:
+        if not self._replayed and reply.error is None:
             return encode_value(reply, request.version, sequence)
         # Earlier versions kept a change that had such an answer.
-        return encode_reply(reply, request.version, sequence) if request.number else b""
+        if self._replayed and not request.number:
+            return b""
+        return encode_reply(reply, request.version, sequence)
 
     def _commit(
         self, envelope: Envelope, answer: bytes, finish: Callable[..., None], *args: Any
@@ -589,6 +600,7 @@ class Database:
         commands: tuple[Command, ...],
         printed: str | None = None,
         moved: tuple[tuple[Any, ...], ...] = (),
+        failed: bool = False,
     ) -> Envelope:
         """What was asked, with what it came to in place of what it said, as a record has it."""
         request = envelope.request
@@ -597,7 +609,7 @@ class Database:
         else:
             (one,) = commands
             request = replace(request, args=one.args, kwargs=one.kwargs)
-        request = replace(request, version=2, moved=moved)
+        request = replace(request, version=2, moved=moved, failed=failed)
         if self._folder is not None:
             _change_files(request, self._folder.stored)
         message = encode_request(request)
@@ -657,7 +669,7 @@ class Database:
         The record holds what it did, and in place of the source what it printed.
         """
         request = envelope.request
-        printed = request.command or ""
+        printed, failed = request.command or "", request.failed
         source = printed.encode()
         done = Transaction(self.tree, lambda: self._reserve(source))
         try:
@@ -670,10 +682,13 @@ class Database:
                     " that"
                 )
             else:
-                printed, commands = self._interpreter.run(printed, done)
-                envelope = self._resolved(envelope, commands, printed)
+                printed, commands, failed = self._interpreter.run(printed, done)
+                envelope = self._resolved(envelope, commands, printed, failed=failed)
                 self._reserve(envelope.message)
-            answer = self._answer_to(request, Reply(printed))
+            # An old client shows whatever it gets.
+            is_error = failed and request.version != 1
+            reply = Reply(error=ExecFailed(printed)) if is_error else Reply(printed)
+            answer = self._answer_to(request, reply)
         except BaseException:
             done.revert()
             raise
@@ -734,6 +749,8 @@ class Database:
         if request.version != 1:
             value |= {"token": held.token, "lease": held.lease}
         answer = self._answer_to(request, Reply(value))
+        if not self._replayed:
+            logger.info("%r has the lock, with a lease of %s s", held.client, held.lease)
         return self._commit(envelope, answer, self.lock.take, held, self._monotonic())
 
     def _give_lock_back(self, envelope: Envelope) -> bytes:
@@ -746,11 +763,20 @@ class Database:
         # A record of it even if there is nothing to free: what this client asked for before and
         # arrives late has an older number then, and is refused.
         is_its_own = held is not None and (not gives_up(request) or held.client == request.client)
+        if held is not None and is_its_own and not self._replayed:
+            logger.info("%r gave the lock back", held.client)
         return self._commit(envelope, answer, self.lock.free if is_its_own else _nothing)
 
 
 def _no_memory() -> OperationError:
     return OperationError("MemoryError in the server: there is no room for so large a message")
+
+
+def _shown(request: Request) -> str:
+    """What a request asks for, without any value: what a client says is escaped."""
+    if request.index is None:
+        return f"{request.mode!r}"
+    return path_text(request.index) + (f".{request.func!r}" if request.func else "")
 
 
 def _nothing() -> None:

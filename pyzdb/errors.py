@@ -18,6 +18,7 @@
     ├── OutcomeUnknown                   a repeated request that the server has forgotten
     ├── FileRefused                      a File that the server may not take
     ├── ExecRefused                      exec is off
+    ├── ExecFailed                       source that the server ran failed
     ├── StorageError
     │   ├── StorageFull                  no room on the disk; nothing changed
     │   ├── SyncFailed                   a write or sync failed; the server ends
@@ -47,6 +48,7 @@ __all__ = [
     "ConnectionClosed",
     "CorruptFile",
     "EncodingError",
+    "ExecFailed",
     "ExecRefused",
     "FileInUse",
     "FileRefused",
@@ -198,6 +200,11 @@ class FileRefused(PyzdbError):
 
 class ExecRefused(PyzdbError):
     """The server does not run code of its clients."""
+
+
+class ExecFailed(PyzdbError):
+    """Source that the server ran failed, and nothing of it was done; the text is what it printed,
+    its traceback included."""
 
 
 class StorageError(PyzdbError):

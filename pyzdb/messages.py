@@ -52,8 +52,8 @@ A field at its default is left out, and a field that is not known is ignored. A 
 MESSAGE_DEPTH arrays and objects inside one another, whoever reads it.
 
 The journal holds requests too (database.py): what is not known is left out of them, so that every
-server reads them. There "moved" lists the large files that they moved (storage/files.py); no client
-may send it.
+server reads them. There "moved" lists the large files that they moved (storage/files.py), and
+"failed" tells that source failed; no client may send these.
 """
 
 from __future__ import annotations
@@ -163,6 +163,7 @@ class Request(msgspec.Struct, omit_defaults=True, gc=False, forbid_unknown_field
     at_least: int = 0
     command: str | None = None
     moved: tuple[tuple[Any, ...], ...] = ()
+    failed: bool = False
     tagged: bool = False
 
     def single(self) -> Command:

@@ -6,11 +6,14 @@ save, and comes back with it until the save has ended.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 from pyzdb.errors import SnapshotFailed
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import Store
+
+logger = logging.getLogger(__name__)
 
 
 class Saves:
@@ -53,6 +56,7 @@ class Saves:
     def start(self) -> None:
         """Begin a save. Raises SnapshotFailed."""
         self._store.start_save(self._state)
+        logger.info("a save begins in the background")
         self._started += 1
         self._sequence = self._store.sequence
 

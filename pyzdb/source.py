@@ -15,13 +15,22 @@ import contextlib
 import io
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyzdb.errors import ExecRefused, LockError, Path, SyncFailed
 from pyzdb.messages import Command, Get, Request, decode_request, encode_request
 from pyzdb.proxy import Root
 from pyzdb.transaction import Transaction
 from pyzdb.values import dumps, loads
+
+
+class Ran(NamedTuple):
+    """What came of source: all that it ``printed``, its traceback included, the ``commands`` that
+    it did, and whether it ``failed``."""
+
+    printed: str
+    commands: tuple[Command, ...]
+    failed: bool
 
 
 class Interpreter:
@@ -36,9 +45,9 @@ class Interpreter:
         self._transaction: Transaction | None = None
         self._commands: list[Command] = []
 
-    def run(self, source: str, transaction: Transaction) -> tuple[str, tuple[Command, ...]]:
-        """What the source prints, its traceback included, and the commands that it did by way of
-        the transaction. Raises SyncFailed."""
+    def run(self, source: str, transaction: Transaction) -> Ran:
+        """Run source, whose commands are done by way of the transaction. Raises SyncFailed."""
+        failed = False
         self._transaction = transaction
         self._commands = []
         self._names["db"] = Root(self)  # source may have put something else there
@@ -55,13 +64,14 @@ class Interpreter:
                     traceback.print_exception(
                         type(error), error, error.__traceback__ and error.__traceback__.tb_next
                     )
+                    failed = True
                     transaction.revert()
                     self._commands.clear()
         finally:
             self._transaction = None
         # Python prints what no message can carry, a lone surrogate, as an error output shows it.
         text = printed.getvalue().encode(errors="backslashreplace").decode()
-        return text, tuple(self._commands)
+        return Ran(text, tuple(self._commands), failed)
 
     def fetch(self, index: Path) -> Any:
         return self.query(Command(index))

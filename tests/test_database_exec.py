@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from engine import Engine, Start
 
-from pyzdb.errors import ExecRefused
+from pyzdb.errors import ExecFailed, ExecRefused
 from pyzdb.messages import Request
 
 
@@ -21,8 +21,11 @@ def engine(start: Start) -> Engine:
 
 
 def run(engine: Engine, source: str, **fields: Any) -> str:
-    printed: str = engine.get("exec", command=source, **fields)
-    return printed
+    """What source printed, whether it failed or not."""
+    try:
+        return str(engine.get("exec", command=source, **fields))
+    except ExecFailed as failed:
+        return str(failed)
 
 
 def test_exec_is_off_unless_it_was_asked_for(start: Start) -> None:

@@ -9,7 +9,7 @@ import pytest
 from programs import Server, run, script
 
 from pyzdb.client import client
-from pyzdb.errors import ExecRefused
+from pyzdb.errors import ExecFailed, ExecRefused
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_an_error_comes_back_and_nothing_of_it_is_done(
 ) -> None:
     db = connect(open_server.write_uri)
     status, printed, said = exec_client(open_server, "db['x'] = 1\nprint('so far')\n1 / 0")
-    assert (status, said) == (0, "")
+    assert (status, said) == (1, "")
     assert printed.startswith("so far\nTraceback")
     assert printed.endswith("ZeroDivisionError: division by zero\n")
     assert db._run() == {}
@@ -48,7 +48,7 @@ def test_an_error_comes_back_and_nothing_of_it_is_done(
 @pytest.mark.parametrize("source", ["1 +", "raise SystemExit", "raise KeyboardInterrupt", "exit()"])
 def test_no_source_ends_the_server(open_server: Server, source: str) -> None:
     status, printed, _ = exec_client(open_server, source)
-    assert status == 0
+    assert status == 1
     assert "Traceback" in printed or "SyntaxError" in printed
     assert "source.py" not in printed
     assert exec_client(open_server, "print('goes on')") == (0, "goes on\n", "")
@@ -93,6 +93,14 @@ def test_the_library_runs_source_too(open_server: Server, server_without: Server
     _, connection = client(server_without.write_uri)
     with connection, pytest.raises(ExecRefused, match="started with --exec"):
         connection.exec("print(1)")
+
+
+def test_source_that_fails_is_an_error_with_what_it_printed(open_server: Server) -> None:
+    _, connection = client(open_server.write_uri)
+    with connection, pytest.raises(ExecFailed, match="so far") as failed:
+        connection.exec("print('so far')\n1 / 0")
+    assert str(failed.value).startswith("so far\nTraceback")
+    assert str(failed.value).endswith("ZeroDivisionError: division by zero\n")
 
 
 @pytest.fixture

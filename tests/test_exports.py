@@ -35,6 +35,11 @@ def test_applications_begin_with_client() -> None:
     assert run(both) == "True\n"
 
 
+def test_the_module_of_the_client_can_be_called_as_its_function() -> None:
+    called = "from pyzdb import client; db, connection = client(); print(repr(db['x']), connection)"
+    assert run(called) == "db['x'] <open connection to tcp://localhost:5559>\n"
+
+
 def test_a_client_does_not_load_what_only_a_server_needs() -> None:
     loaded = run("import sys, pyzdb.client; print(*sys.modules)").split()
     assert "zmq" in loaded

@@ -1,8 +1,8 @@
 """Run Python source inside a server, where `db` is the tree itself.
 
-What the source prints is shown, and so is the traceback when it fails. What it changes through `db`
-is one step of the history, which is undone when it fails. The server must have been started with
---exec, on loopback addresses; without, it refuses.
+What the source prints is shown, and so is the traceback when it fails: the exit status is 1 then.
+What it changes through `db` is one step of the history, which is undone when it fails. The server
+must have been started with --exec, on loopback addresses; without, it refuses.
 
 On a terminal each statement is sent when it is complete; source from a pipe is sent as a whole.
 """
@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import sys
 
-from pyzdb.cli import OK, Arguments, fail, parser_of, run
+from pyzdb.cli import FAILED, OK, Arguments, fail, parser_of, run
 from pyzdb.cli.prompt import text_of
 from pyzdb.cli.statements import Statements
 from pyzdb.cli.terminal import CONTINUATION, PROMPT, is_terminal, terminal_lines
 from pyzdb.client import DEFAULT_URI, Connection, client
-from pyzdb.errors import ExecRefused, PyzdbError
+from pyzdb.errors import ExecFailed, ExecRefused, PyzdbError
 
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
@@ -39,6 +39,9 @@ def _execute(uri: str) -> int:
                 _show(connection.exec(sys.stdin.read()))
         except ExecRefused as error:
             return fail(error)
+        except ExecFailed as error:
+            _show(str(error))
+            return FAILED
     return OK
 
 
@@ -56,6 +59,8 @@ def _converse(connection: Connection) -> None:
             statements.reset()
         except ExecRefused:
             raise
+        except ExecFailed as error:
+            _show(str(error))
         except (PyzdbError, SyntaxError, ValueError, OverflowError) as error:
             print(text_of(error), file=sys.stderr)
 

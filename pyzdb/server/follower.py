@@ -297,6 +297,7 @@ class Follower:
                 replica.replay(sequence, body)
             else:
                 self._pending.append((sequence, body))
+        logger.info("follows %s from record %d on", self._filename, replica.sequence)
         if contents.parts:
             part = contents.parts[-1]
             self._fd = self._disk.open(part.filename)

@@ -134,10 +134,11 @@ def _own(options: Options, stop_fd: int) -> None:
             for note in notes + database.begin():
                 logger.warning("%s", note)
             gc.freeze()
-            _say(f"serves {path} at {options.write_client_uri}")
+            _say(f"serves {path} at {options.write_client_uri} (Ctrl-C ends it)")
             Responder(database, pool, lock_socket).run(stop_fd, database.tick)
             logger.info("saving %s", path)
             database.save()
+            _say(f"saved {path}, and ends")
     except FilesReplaced as error:
         raise store.rescue(error, database.state) from error
     finally:
@@ -154,7 +155,7 @@ def _follow(options: Options, stop_fd: int) -> None:
         gc.freeze()
         with _Sockets() as sockets:
             socket = sockets.connected(options.read_server_uri)
-            _say(f"reads {options.filename} for {options.read_server_uri}")
+            _say(f"reads {options.filename} for {options.read_server_uri} (Ctrl-C ends it)")
             Responder(replica, [socket]).run(stop_fd, follower.tick)
     finally:
         follower.close()
@@ -162,7 +163,7 @@ def _follow(options: Options, stop_fd: int) -> None:
 
 def _say(what: str) -> None:
     try:
-        print(f"pyzdb {pyzdb.__version__} {what} (Ctrl-C ends it)", flush=True)
+        print(f"pyzdb {pyzdb.__version__} {what}", flush=True)
     except OSError as error:
         logger.warning("serving all the same, though the standard output fails: %s", error)
         sys.stdout = io.StringIO()  # or Python would try again at its end
