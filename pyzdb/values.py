@@ -41,6 +41,7 @@ import logging
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 from uuid import UUID
@@ -58,7 +59,10 @@ from pyzdb.plain import (
     is_plain,
     surrogate_error,
 )
-from pyzdb.zones import Zone, kept, made, settled
+from pyzdb.zones import Zone, kept, made, name_of, settled
+
+TOLD = 256
+"""Reasons for which a value was not made that are told once only: many values may have one."""
 
 logger = logging.getLogger(__name__)
 
@@ -163,8 +167,8 @@ def _moment_fields(value: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {"iso": value.isoformat()}
     if value.fold:
         fields["fold"] = 1
-    zone = getattr(value.tzinfo, "key", None)
-    if isinstance(zone, str):
+    zone = name_of(value.tzinfo)
+    if zone is not None:
         fields["zone"] = zone
     return fields
 
@@ -519,8 +523,13 @@ def _own(name: str, fields: dict[str, Any]) -> Any:
         return _registered_names[name](fields["data"])
     except Exception as error:  # whatever a user's own code may raise: the rest is to be read
         why = f"{type(error).__name__}: {error}"
-        logger.warning("a value of the registered type %r could not be made: %s", name, why)
+        _tell(name, why)
         return Custom(name, fields, why)
+
+
+@lru_cache(TOLD)
+def _tell(name: str, why: str) -> None:
+    logger.warning("a value of the registered type %r could not be made: %s", name, why)
 
 
 def _items(wire: dict[str, Any]) -> list[Any]:

@@ -3,11 +3,11 @@
 Rules this module keeps:
 
 - A server never asks what the rules of a zone are: they are other ones, or none, on another
-  machine. It keeps a moment with the name of its zone and the offset that its sender found, in a
-  `Zone` of its own. So moments are compared, sorted and found by their offsets, the same way in
-  every process that does a write again.
+  machine. It keeps a moment with the offset that its sender found, and the name of its zone as that
+  of a fixed `timezone`. So moments are compared, sorted and found by their offsets, the same way in
+  every process that does a write again, and as fast as others.
 - A client makes of it a moment of a `ZoneInfo`, where its machine knows the zone. Elsewhere it gets
-  the moment with its `Zone`, which is written back exactly as it came.
+  the moment with a `Zone` of its own, which is written back exactly as it came.
 - What another moment's offset would be takes the rules, so nobody is told a wrong one: what was
   moved to another time has no offset before a client with the rules has read and stored it.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from datetime import datetime, time, timedelta, tzinfo
+from datetime import datetime, time, timedelta, timezone, tzinfo
 from functools import lru_cache
 from typing import Any, TypeVar
 
@@ -26,6 +26,12 @@ Moment = TypeVar("Moment", datetime, time)
 
 ZONES_KNOWN = 1024
 """Zones that a process remembers; there are some 600."""
+
+
+class ZoneName(str):
+    """The name of a zone, where it is that of a fixed offset."""
+
+    __slots__ = ()
 
 
 class Zone(tzinfo):
@@ -70,9 +76,27 @@ class Zone(tzinfo):
 def kept(moment: Moment, key: str) -> Moment:
     """A moment with an offset or none, as one in the zone of that name."""
     offset = moment.utcoffset()
-    bare = moment.replace(tzinfo=None)
-    wall = bare.replace(fold=0) if isinstance(bare, datetime) else None
-    return bare.replace(tzinfo=Zone(key, offset, wall))
+    if offset is None:
+        return moment.replace(tzinfo=Zone(key, None, _wall(moment)))
+    return moment.replace(tzinfo=_fixed(offset, key))
+
+
+@lru_cache(ZONES_KNOWN)
+def _fixed(offset: timedelta, key: str) -> timezone:
+    return timezone(offset, ZoneName(key))
+
+
+def _wall(moment: datetime | time) -> datetime | None:
+    return moment.replace(tzinfo=None, fold=0) if isinstance(moment, datetime) else None
+
+
+def name_of(zone: tzinfo | None) -> str | None:
+    """The name that a zone has on the wire, if it has one."""
+    if type(zone) is timezone:
+        name = zone.tzname(None)
+        return str(name) if type(name) is ZoneName else None
+    key = getattr(zone, "key", None)
+    return key if isinstance(key, str) else None
 
 
 def settled(moment: Moment) -> Moment:
@@ -84,10 +108,12 @@ def settled(moment: Moment) -> Moment:
 
 
 def made(moment: Moment) -> Moment:
-    """What was kept, as a moment of its ZoneInfo if this machine knows the zone."""
-    zone = moment.tzinfo
-    known = _zone_info(zone.key) if type(zone) is Zone else None
-    return moment if known is None else moment.replace(tzinfo=known)
+    """What was kept, as a moment of its ZoneInfo if this machine knows the zone, else of a Zone."""
+    key = name_of(moment.tzinfo)
+    if key is None:
+        return moment
+    zone = _zone_info(key) or Zone(key, moment.utcoffset(), _wall(moment))
+    return moment.replace(tzinfo=zone)
 
 
 @lru_cache(ZONES_KNOWN)
@@ -107,10 +133,16 @@ def computed(call: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
     def compute(left: Any, right: Any, /) -> Any:
         if isinstance(left, datetime) and isinstance(right, datetime):
-            zones = left.tzinfo, right.tzinfo
-            if type(zones[0]) is type(zones[1]) is Zone and zones[0].key == zones[1].key:
+            key = name_of(left.tzinfo)
+            if key is not None and key == name_of(right.tzinfo):
                 left, right = left.replace(tzinfo=None), right.replace(tzinfo=None)
         result = call(left, right)
-        return settled(result) if isinstance(result, datetime) else result
+        if isinstance(result, datetime):
+            key = name_of(result.tzinfo)
+            bare = result.replace(tzinfo=None)
+            moved = left if isinstance(left, datetime) else right
+            if key is not None and bare != moved.replace(tzinfo=None):
+                return kept(bare, key)
+        return result
 
     return compute

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pyzdb import values
 from pyzdb.plain import TAG
 from pyzdb.values import File
+from pyzdb.zones import name_of
 
 
 def same(left: Any, right: Any) -> bool:
@@ -21,7 +22,7 @@ def same(left: Any, right: Any) -> bool:
     if isinstance(left, float | Decimal):
         return str(left) == str(right)
     if isinstance(left, datetime | time):
-        zones = [getattr(each.tzinfo, "key", None) for each in (left, right)]
+        zones = [name_of(each.tzinfo) for each in (left, right)]
         return (
             left.replace(tzinfo=None) == right.replace(tzinfo=None)
             and left.fold == right.fold

@@ -9,7 +9,7 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, datetime, time, timedelta, timezone
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -25,9 +25,8 @@ from pyzdb.messages import Command
 from pyzdb.plain import TAG
 from pyzdb.storage.snapshot import load_state
 from pyzdb.storage.store import FileStore
-from pyzdb.tree import query_error
 from pyzdb.values import dumps, from_wire, loads
-from pyzdb.zones import Zone, kept
+from pyzdb.zones import kept, made
 
 ZURICH = ZoneInfo("Europe/Zurich")
 SUMMER = datetime(2024, 7, 1, 12, tzinfo=ZURICH)
@@ -105,7 +104,7 @@ def test_a_name_that_nobody_knows_is_kept_and_looked_for_nowhere(name: str) -> N
 
 
 def test_the_offset_of_another_time_is_not_made_up() -> None:
-    stored = kept(SUMMER, "Europe/Nowhere")
+    stored = made(kept(SUMMER, "Europe/Nowhere"))
     assert (stored - timedelta(0)).utcoffset() == timedelta(hours=2)
     moved = stored + timedelta(days=180)
     with pytest.raises(ValueError, match="'Europe/Nowhere' at another time is not known here"):
@@ -179,7 +178,7 @@ def test_an_older_snapshot_is_read_where_the_zone_is_not_known(
     file = io.BytesIO()
     _OldPickler(file, 5).dump(STORED)
     value = load_state(io.BytesIO(file.getvalue()))
-    assert type(value["one"].tzinfo) is Zone
+    assert type(value["one"].tzinfo) is timezone
     assert value["one"].utcoffset() == timedelta(hours=2)
     assert same(loads(dumps(value)), STORED)
     path = tmp_path / "old"
@@ -193,9 +192,10 @@ def test_an_older_snapshot_is_read_where_the_zone_is_not_known(
     assert same(loads(there.encode()), STORED)
 
 
-def test_an_error_at_a_moment_tells_its_path() -> None:
-    error = query_error(KeyError(kept(SUMMER, "Europe/Zurich")), ("a", kept(SUMMER, "x")))
-    assert "Zone('x')" in str(error)
+def test_a_fixed_offset_of_a_users_own_is_no_zone() -> None:
+    value = SUMMER.replace(tzinfo=timezone(timedelta(hours=1), "CET"))
+    assert loads(dumps(value)).tzinfo == timezone(timedelta(hours=1))
+    assert "zone" not in json.loads(dumps(value))
 
 
 # --- from end to end -------------------------------------------------------------------------

@@ -74,6 +74,7 @@ ALLOWED = frozenset(
         ("pyzdb.values", "File"),
         ("pyzdb.values", "from_wire"),
         ("pyzdb.zones", "Zone"),
+        ("pyzdb.zones", "ZoneName"),
     }
 )
 """Every class and function that a snapshot may name: values, and none that acts."""
