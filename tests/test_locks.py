@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 from engine import Engine, Start
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pyzdb.database import STAMP
 from pyzdb.errors import LockError, MessageError, OutcomeUnknown
@@ -20,6 +22,9 @@ from pyzdb.locks import (
 )
 from pyzdb.messages import Command, Envelope, Request, encode_request
 from pyzdb.storage.store import MemoryStore
+
+EVENTS = ["lock", "lock", "read", "unlock", "give up", "time"]
+"""What a client may do; time passes too."""
 
 
 @pytest.fixture
@@ -506,6 +511,42 @@ def test_clients_of_version_1_have_their_turn(engine: Engine) -> None:
     assert isinstance(answer, bytes)
     assert engine.old(on_lock_socket=True, mode="unlock", action="unlock") == {"locked": False}
     assert comes(engine, "new")
+
+
+@given(st.lists(st.tuples(st.sampled_from(EVENTS), st.integers(0, 3)), max_size=60))
+def test_whatever_clients_do_the_line_is_that_of_a_model(events: list[tuple[str, int]]) -> None:
+    engine = Engine(MemoryStore())
+    numbers = [1, 1, 1, 1]
+    line: dict[int, float] = {}  # who waits, in order, and when each came last
+    holder: tuple[int, int] | None = None
+    for event, who in events:
+        now = engine.monotonic.now
+        while line and now - next(iter(line.values())) >= PLACE_KEPT:
+            del line[next(iter(line))]
+        if event == "time":
+            engine.pass_seconds((who + 1) * PLACE_KEPT / 3)
+        elif event == "unlock":
+            if holder is not None:
+                engine.get("unlock", token=holder[1])
+                holder = None
+        elif event == "give up":
+            numbers[who] += 1
+            give_up(engine, str(who), numbers[who])
+            numbers[who] += 1
+            line.pop(who, None)
+            holder = None if holder is not None and holder[0] == who else holder
+        elif holder is None or holder[0] != who:
+            more: dict[str, Any] = {"number": numbers[who], "lease": MAX_LEASE}
+            reply = engine.ask(event, client=str(who), **(more if event == "lock" else {}))
+            is_free = holder is None and (event == "read" or next(iter(line), who) == who)
+            assert (reply.wait is None) == is_free
+            if not is_free:
+                line[who] = now
+                continue
+            line.pop(who, None)
+            if event == "lock":
+                holder = (who, reply.value["token"])
+                numbers[who] += 1
 
 
 def test_the_first_in_line_comes_back_soon_and_the_others_rarely(engine: Engine) -> None:
