@@ -33,6 +33,7 @@ from pyzdb.database import Database
 from pyzdb.locks import MAX_LEASE
 from pyzdb.messages import Request, encode_request
 from pyzdb.storage.contents import read_contents
+from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.store import ReadOnlyStore
 from torture.ledger import Ledger, recovered
 from torture.memory import FILENAME, INCOMING, MemoryDisk, database_on
@@ -164,7 +165,8 @@ class Machine(RuleBasedStateMachine):
         self._ledger.note(live)
         filename = str(self.folder / FILENAME)
         self._records.update(read_contents(self._disk, filename).records())
-        replayed = Machine.replayer(ReadOnlyStore())
+        folder = FileFolder(self._disk, filename)
+        replayed = Machine.replayer(ReadOnlyStore(), folder=folder)
         for sequence in range(1, live.sequence + 1):
             replayed.replay(sequence, self._records[sequence])
         both = {
