@@ -23,6 +23,11 @@ PATIENCE = 8
 """How many times the keys of a dict are gone through before it pays to number them all."""
 
 
+MOVED = 3
+"""Keys behind the first change, for each one before it, up to which it is quicker to move them than
+to fill the dict anew."""
+
+
 class Slots:
     """Numbered slots, all free at first, of which the free ones are counted (a Fenwick tree)."""
 
@@ -191,11 +196,12 @@ class Reordering:
         container, kept = self._container, self._kept
         behind = len(container) - kept
         slots = [slot for slot in self._slots() if slot < behind]
-        if behind < kept:
+        if behind <= MOVED * kept:
             keys = [*islice(reversed(container), behind)]
             keys.reverse()
-            for key in _woven(keys, slots):
-                container[key] = container.pop(key)
+            keys = _woven(keys, slots)
+            values = [*map(container.pop, keys)]
+            container.update(zip(keys, values, strict=True))
         else:
             places = [kept + slot for slot in slots]
             keys = _woven(list(container), places)
