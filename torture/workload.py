@@ -19,6 +19,7 @@ from pyzdb.locks import MAX_LEASE
 from pyzdb.messages import Command, Request, encode_request
 from pyzdb.storage.disk import Disk
 from pyzdb.values import File
+from pyzdb.zones import kept
 from torture.ledger import content_of
 
 KEYS = ("a", "b", "c", "d", "with a space", "ключ")
@@ -303,8 +304,10 @@ class Workload:
         """A value that JSON knows nothing of, unless all are to be plain."""
         draw = self.random
         when = datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=draw.randrange(1 << 30))
-        mapping = {(1, "a"): b"\0\xff", 2: Decimal("1.10")}
-        return 1.5 if self.plain else draw.choice([(1, ("a", 2.0)), mapping, when, -1 << 70])
+        zoned = kept(when, "Europe/Zurich")
+        mapping = {(1, "a"): b"\0\xff", 2: Decimal("1.10"), zoned: when}
+        tagged = [(1, ("a", 2.0)), mapping, when, zoned, -1 << 70]
+        return 1.5 if self.plain else draw.choice(tagged)
 
     def _source(self, name: str) -> str:
         """Put a file where it can be taken from; it is on the disk."""
