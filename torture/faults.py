@@ -38,7 +38,7 @@ from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore
 from pyzdb.tree import SETTLED, Tree
 from torture.ledger import lost_file, recovered, seen
-from torture.memory import FILENAME, INCOMING, MemoryDisk, database_on
+from torture.memory import FILENAME, FILES, INCOMING, MemoryDisk, database_on
 from torture.report import Count, Options, Run
 from torture.workload import Workload
 
@@ -65,7 +65,7 @@ PENDING = 0.3
 STEPS = 6
 """Requests between two that are interrupted, which make another database for the next one."""
 
-RANDOM_NAME = re.compile("[0-9a-f]{16}-file|[0-9a-f]{16}-client")
+RANDOM_NAME = re.compile(f"/{FILES}/[0-9a-f]*")
 """The beginning of a large file's name, which is another one each time."""
 
 SAVE = encode_request(Request("write", 2, (), "save"))
@@ -215,6 +215,7 @@ class Playwright:
                 self._step()
             if number % STEPS == 0:
                 yield Scene(self._disk.copy(), SAVE, None, False)
+                self._database.save()  # so that a start does not read more and more
             else:
                 yield self._scene()
 
@@ -387,7 +388,7 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
     options = Options(
         __doc__,
         prog,
-        requests=Count(200, 12, "requests that are interrupted"),
+        requests=Count(100, 12, "requests that are interrupted"),
         points=Count(200, 60, "interruptions of each at most, drawn from all"),
     )
     options.add_plant(*filter(None, PLANTS))

@@ -70,7 +70,7 @@ SOURCES = (
     "import random; db['e'] = random.random()",
     "db['e'] = {'k': (1, 2)}; db['e'].clear()",
     f"db['e'] = {LARGE_TEXT!r} * 1500",
-    "db['e'] = {'k': ',' * 5000, 'l': [[1]] * 500}; db['e']['l'] *= 2",
+    "db['e'] = {'k': ',' * 5000, 'l': [[1]] * 100}; db['e']['l'] *= 2",
 )
 """What is run in the server: of some of these nobody could tell a second time what they did."""
 
@@ -285,7 +285,7 @@ class Workload:
         draw = self.random
         if self._large and draw.random() < LARGE_SHARE:
             text = LARGE_TEXT * draw.choice(LARGE_SIZES)
-            return draw.choice([text, {"a": text}, [[text, {}]] * 3, [[1]] * 2000, self._tagged()])
+            return draw.choice([text, {"a": text}, [[text, {}]] * 3, [[1]] * 1000, self._tagged()])
         return draw.choice(
             [
                 draw.randint(-(1 << 50), 1 << 50),
