@@ -42,7 +42,6 @@ from pyzdb.errors import (
     PathTypeError,
     PyzdbError,
     SnapshotFailed,
-    StorageError,
     StorageFull,
     SyncFailed,
     path_text,
@@ -241,9 +240,8 @@ class Database:
             self.sequence = sequence
             if request.moved and self._files is not None:
                 self._moved += request.moved
-        except MemoryError as error:
-            what = f"record {sequence} of the journal"
-            raise StorageError(f"there is not enough memory for {what}") from error
+        except MemoryError:
+            raise
         except Exception as error:  # a record that this version did not make may raise anything
             text = f"{type(error).__name__}: {error}"
             raise CorruptFile(f"record {sequence} of the journal cannot be done: {text}") from error

@@ -22,7 +22,7 @@
     ├── StorageError
     │   ├── StorageFull                  no room on the disk; nothing changed
     │   ├── SyncFailed                   a write or sync failed; the server ends
-    │   │   └── ChangeFailed             a change failed half-way; the server ends
+    │   │   ├── ChangeFailed             a change failed half-way; the server ends
     │   │   └── FilesReplaced            others removed or replaced a file; the server ends
     │   ├── CorruptFile                  damage, with the file and the offset
     │   ├── NewerFormat                  a file of a newer version of pyzdb

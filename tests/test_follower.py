@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from pyzdb.messages import Command, Request, WireReply, decode_reply, encode_req
 from pyzdb.server.follower import CHUNK, STALE_AFTER, Follower, Replica
 from pyzdb.storage.disk import Disk, Identity
 from pyzdb.storage.store import FileStore
+from torture.faults import Interruption
 
 
 class Following:
@@ -481,3 +483,24 @@ def test_a_closed_follower_holds_no_file(writer: Engine, reader: Following) -> N
         reader.look()
     reader.follower.close()
     assert len(os.listdir("/proc/self/fd")) == len(before)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # of files that are open just then
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_look_that_finds_no_memory_anywhere_is_made_again(
+    writer: Engine, reader: Following
+) -> None:
+    writer.put("n", {"sum": 0, "l": []})
+    for at in count(1):
+        writer.batch(Command(("n", "l"), "append", (at,)), Command(("n", "sum"), "__iadd__", (1,)))
+        if at % 10 == 0:
+            writer.save()
+        writer.call("__iadd__", 1, at=("n", "sum"))
+        with Interruption(MemoryError, at, "line") as interruption, suppress(MemoryError):
+            reader.follower.look()
+        assert reader.look() == writer.tree
+        assert reader.db.sequence == writer.db.sequence
+        assert reader.db.tree.state == "settled"
+        if interruption.left:
+            break
+    assert at > 50

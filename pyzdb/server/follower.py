@@ -154,6 +154,12 @@ class Follower:
         except (OSError, CorruptFile) as error:
             self._note_trouble(str(error))
             return False
+        except MemoryError:
+            # How far it came is not known: the next look begins anew.
+            self.close()
+            self._snapshot = None
+            self._note_trouble("there is not enough memory")
+            return False
         if self._unread_since is not None:
             logger.warning("%s can be read again", self._filename)
             self._unread_since = self._replica.stale = None
