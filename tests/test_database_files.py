@@ -9,6 +9,7 @@ import pytest
 from engine import Engine, Start
 
 from pyzdb.errors import (
+    ExecFailed,
     FileRefused,
     MessageError,
     PathKeyError,
@@ -148,7 +149,8 @@ def test_source_stores_no_file_but_one_that_is_stored(
     folder = [str(source.parent)]
     engine = start(files=Files(Disk(), str(tmp_path / "bigfiles"), folder), exec=True)
     new = f"from pyzdb import File; db['b'] = [File({str(source)!r})]"
-    assert "FileRefused" in engine.get("exec", command=new)
+    with pytest.raises(ExecFailed, match="FileRefused"):
+        engine.get("exec", command=new)
     engine.put("a", File(str(source)))
     assert engine.get("exec", command="db['b'] = db['a']._run(); print(db['b'] == db['a'])") == (
         "True\n"

@@ -107,7 +107,7 @@ db, connection = client({uri!r})
 db['x'] = 3
 db.lock()
 db['x'] = db['x']._run() + 1
-print(db)
+print(repr(db))
 print(db['x']._run())
 """
 

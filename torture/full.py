@@ -233,7 +233,15 @@ class Filling:
     def _check(self, when: str) -> None:
         found = self._db._run()
         if found != self._tree:
-            self._test.violation(f"{when} the tree is not what the writes made of it")
+            names = sorted(
+                key
+                for key in found.keys() | self._tree.keys()
+                if found.get(key) != self._tree.get(key)
+            )
+            self._test.violation(
+                f"{when} the tree is not what the writes made of it: {names} differ, "
+                f"{sorted(self._tree.keys() - found.keys())} are missing"
+            )
             self._tree = found
 
     def _key(self) -> str:

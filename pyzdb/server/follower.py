@@ -50,7 +50,7 @@ PIECE = 0.01
 CHUNK = 1 << 20
 """Bytes of the journal that are read at a time: thousands of usual records."""
 
-START_PATIENCE = 10.0
+START_PATIENCE = 5.0
 """Seconds that a start waits for files that can be read: a writing server that starts in the same
 moment makes them."""
 
