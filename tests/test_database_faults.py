@@ -12,11 +12,14 @@ from engine import NOON, Engine, Start, everything
 from pyzdb.database import STAMP, Database
 from pyzdb.errors import (
     CorruptFile,
+    EncodingError,
     OperationError,
+    QueryError,
     StorageFull,
     SyncFailed,
 )
 from pyzdb.messages import Command, Request, encode_request
+from pyzdb.plain import MAX_DEPTH
 from pyzdb.storage.store import MemoryStore
 
 
@@ -219,3 +222,61 @@ def test_the_lock_is_given_back_on_a_full_disk(start: Start) -> None:
     number = fill(engine, token=token)
     assert engine.get("unlock", token=token) == {"locked": False}
     assert len(engine.tree) == number
+
+
+ESCAPED = Command(("b",), "decode", ("utf-8", "surrogateescape"))
+DEFAULT: Any = [1]
+for _ in range(MAX_DEPTH + 10):
+    DEFAULT = [DEFAULT]
+SET = Command((), "__setitem__", ("x", (1, 2)))
+
+
+@pytest.mark.parametrize(
+    "commands",
+    [
+        (SET, ESCAPED),
+        (ESCAPED, SET),
+        (SET, Command((), "get", ("no", DEFAULT))),
+        (
+            Command((), "pop", ("l",)),
+            SET,
+            Command((), "clear"),
+            Command((), "get", ("no", DEFAULT)),
+        ),
+    ],
+)
+@pytest.mark.parametrize("sender", [{}, {"client": "c", "number": 9}])
+def test_a_change_whose_answer_cannot_be_sent_is_taken_back(
+    start: Start, commands: tuple[Command, ...], sender: dict[str, Any]
+) -> None:
+    engine = start()
+    engine.put("b", b"\xff")
+    engine.put("l", [1])
+    before = engine.db.state() | {"answers": None}
+    for _ in range(2):  # a repeat gets the same
+        with pytest.raises((OperationError, EncodingError)):
+            engine.batch(*commands, **sender)
+        assert repr(engine.db.state() | {"answers": None}) == repr(before)
+    sequence = engine.db.sequence
+    engine.restart()
+    assert engine.db.sequence == sequence
+    assert repr(engine.db.state() | {"answers": None}) == repr(before)
+
+
+@pytest.mark.parametrize(
+    ("func", "args", "words"),
+    [
+        ("undo", (1, 2), "db.undo.*too many"),
+        ("redo", (None,), "redo takes a number of steps"),
+        ("save", (1,), "db.save.*too many"),
+        ("history", ("x",), "history takes a number of steps"),
+    ],
+)
+def test_the_whole_tree_refuses_wrong_arguments_in_its_own_words(
+    engine: Engine, func: str, args: tuple[Any, ...], words: str
+) -> None:
+    engine.put("x", 1)
+    with pytest.raises(QueryError, match=words) as raised:
+        engine.call(func, *args)
+    assert "Database" not in str(raised.value)
+    assert engine.db.history.done == 1
