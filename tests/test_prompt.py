@@ -195,6 +195,13 @@ def test_a_paste_ends_at_its_first_error(prompt: Prompt) -> None:
     assert answers(prompt, "x") == ["1"]
 
 
+def test_a_line_after_a_block_that_failed_is_run(prompt: Prompt) -> None:
+    lines = ("x = 1", "for n in [0]:", "    1 / n", "x")
+    assert answers(prompt, *lines) == ["None", "ZeroDivisionError: division by zero", "1"]
+    assert answers(prompt, "1 / 0; x = 2") == ["ZeroDivisionError: division by zero"]
+    assert answers(prompt, "x") == ["1"]
+
+
 def test_a_paste_that_is_no_python_does_nothing(prompt: Prompt) -> None:
     assert answers(prompt, "x = 1\nx = = 2")[0].startswith("SyntaxError: ")
     assert answers(prompt, "x") == ["NameError: name 'x' is not defined"]

@@ -5,7 +5,8 @@ Rules:
 - An expression shows its value, a path the value that is stored there, anything else None. None is
   shown too: each line that does something is answered by something.
 - Several statements, as a paste has them, are run and answered one after another, up to the first
-  error; statements.py says what a whole statement is.
+  error. Of lines that came one by one each is run, whatever became of a block before it.
+  statements.py says what a whole statement is.
 - `db` stays the tree: `db = {}` would look as if it stored something.
 - An error is one line: the name of the exception and what it says.
 
@@ -83,18 +84,28 @@ class Prompt:
         if source is None:
             yield Result(Kind.MORE)
         else:
-            yield from self._run(source)
+            yield from self._run(source, is_paste="\n" in text)
 
     def end(self) -> Iterator[Result]:
         """Run the statement that is not complete as it stands: there are no more lines."""
         return self._run(self._statements.end())
 
-    def _run(self, source: str) -> Iterator[Result]:
+    def _run(self, source: str, is_paste: bool = False) -> Iterator[Result]:
+        failed_line = 0
         try:
-            for statement in ast.parse(source, SOURCE_NAME).body:
-                yield Result(Kind.VALUE, self._show(self._do(statement)))
+            body = ast.parse(source, SOURCE_NAME).body
         except Exception as error:
             yield Result(Kind.ERROR, text_of(error))
+            return
+        for statement in body:
+            if failed_line and (is_paste or statement.lineno == failed_line):
+                return
+            try:
+                result = Result(Kind.VALUE, self._show(self._do(statement)))
+            except Exception as error:
+                failed_line = statement.end_lineno or statement.lineno
+                result = Result(Kind.ERROR, text_of(error))
+            yield result
 
     def _do(self, statement: ast.stmt) -> Any:
         """Run one statement, and return the value of an expression."""
