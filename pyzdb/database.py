@@ -24,7 +24,6 @@ import logging
 import struct
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from msgspec.structs import replace
@@ -41,11 +40,10 @@ from pyzdb.errors import (
     OperationError,
     PathTypeError,
     PyzdbError,
-    SnapshotFailed,
     StorageFull,
     SyncFailed,
-    path_text,
 )
+from pyzdb.filing import Filing
 from pyzdb.history import MAX_BYTES, History, Step
 from pyzdb.locks import Held, Lock, gives_up, lease_of, new_token
 from pyzdb.messages import (
@@ -60,6 +58,7 @@ from pyzdb.messages import (
     encode_request,
     encode_value,
     read_request,
+    shown,
     version_of,
 )
 from pyzdb.operations import REMOVING, Operation
@@ -67,13 +66,12 @@ from pyzdb.plain import is_plain
 from pyzdb.proxy import Root
 from pyzdb.saves import Saves
 from pyzdb.source import Interpreter
-from pyzdb.storage.file_folder import FileFolder, with_files
-from pyzdb.storage.files import Files, Taken, take_all
+from pyzdb.storage.file_folder import FileFolder
+from pyzdb.storage.files import Files, Taken
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
 from pyzdb.transaction import Transaction
 from pyzdb.tree import CHANGED, EDITING, SETTLED, Tree
-from pyzdb.values import File
 
 HISTORY_LIMIT = 10_000
 """Steps that can be undone unless the operator says otherwise."""
@@ -118,12 +116,9 @@ class Database:
     ) -> None:
         self._store = store
         self._read_only = isinstance(store, ReadOnlyStore)
-        self._saves = Saves(store, self.state)
-        self._snapshot_bytes = snapshot_bytes
-        self._save_from = snapshot_bytes
-        self._files = files
-        self._folder = files.folder if folder is None and files is not None else folder
-        self._interpreter = Interpreter(self._refuse_new_files) if exec else None
+        self._saves = Saves(store, self.state, snapshot_bytes)
+        self._filing = Filing(files, folder)
+        self._interpreter = Interpreter(self._filing.refuse_new) if exec else None
         self._lock_uri = lock_uri
         self._clock = clock
         self._monotonic = monotonic
@@ -134,11 +129,8 @@ class Database:
         self._tells_all = logger.isEnabledFor(logging.DEBUG)
         self._replayed = 0  # the sequence of the record that is being done again
         self._unflushed = False
-        self._taken: list[Taken] = []
-        self._moved: list[tuple[Any, ...]] = []
         self._history_limit = history_limit
         self._history_bytes = history_bytes
-        self.save_fd: int | None = None
         self.sequence = 0
         self.load(None, 0)
 
@@ -173,7 +165,7 @@ class Database:
     def begin(self) -> list[str]:
         """Make what was taken ready to be written, and return more lines. Raises StorageError."""
         notes = self._store.begin()
-        self._finish_moves()
+        self._filing.begin()
         if self.history.limit != self._history_limit:
             limit = Request(CONFIGURE, 2, args=(self._history_limit,))
             self._configure(Envelope(limit, encode_request(limit)))
@@ -233,13 +225,10 @@ class Database:
             (self._now,) = STAMP.unpack_from(body)
             envelope = read_request(body[STAMP.size :])
             request = envelope.request
-            if request.tagged and self._folder is not None:
-                _change_files(request, self._folder.told)
+            self._filing.tell(request)
             _MODES[request.mode](self, envelope)
             self.tree.state = SETTLED
             self.sequence = sequence
-            if request.moved and self._files is not None:
-                self._moved += request.moved
         except MemoryError:
             raise
         except Exception as error:  # a record that this version did not make may raise anything
@@ -274,7 +263,7 @@ class Database:
         if self.tree.state is not SETTLED:
             raise ChangeFailed(_BROKEN)
         if self._tells_all:
-            logger.debug("%r asks for %s", request.client, _shown(request))
+            logger.debug("%r asks for %s", request.client, shown(request))
         try:
             if number:
                 known = self._answers.repeat(request.client, number, request.since)
@@ -300,7 +289,7 @@ class Database:
             # nobody collects such a ring.
             self._end_unless_settled(error)
             if self._tells_errors:
-                logger.info("%r: %s: %s", request.client, _shown(request), type(error).__name__)
+                logger.info("%r: %s: %s", request.client, shown(request), type(error).__name__)
             answer = encode_reply(Reply(error=error), request.version, self.sequence)
         except Exception as error:
             self._end_unless_settled(error)
@@ -349,9 +338,7 @@ class Database:
                 raise
             self._end_unless_settled(error)
         self._unflushed = False
-        for taken in self._taken:
-            taken.commit()
-        self._taken.clear()
+        self._filing.commit()
 
     def tick(self) -> float | None:
         """Do what is due without a message, and return the seconds until it is to be called
@@ -361,52 +348,31 @@ class Database:
             self._end_lock()
         elif self.lock.wants_record:
             self._note_use_of_lock()
-        store = self._store
-        if self._saves.running and store.save_is_over(now):
-            self.end_save()
-        if not self._saves.running and (
-            store.wants_save
-            or (store.journal_size > self._save_from and store.journal_size > store.snapshot_size)
-        ):
-            try:
-                self._saves.start()
-                self.save_fd = store.save_fd
-            except SnapshotFailed as error:
-                self._postpone(str(error))
-        return store.tick()
+        self._saves.tick(now)
+        return self._store.tick()
 
     # --- saves -----------------------------------------------------------------------------
 
+    @property
+    def save_fd(self) -> int | None:
+        """Readable when the running save has ended, and `end_save` is to be called."""
+        return self._store.save_fd
+
     def end_save(self) -> None:
         """Wait for the running save, and take note of how it ended."""
-        failure = self._saves.end()
-        self.save_fd = self._store.save_fd
-        if failure is None:
-            logger.info("saved in the background")
-            self._save_from = self._snapshot_bytes
-        else:
-            self._postpone(failure)
+        self._saves.end()
 
     def save(self) -> None:
         """Save in this process, as at the end of a server; a save that runs is ended for it.
 
         Raises SnapshotFailed.
         """
-        if self.save_fd is not None:
-            self._store.cancel_save()
-            self._saves.end()
-            self.save_fd = None
-        self._store.save(self.state)
-
-    def _postpone(self, failure: str) -> None:
-        logger.error("%s; the journal goes on", failure)
-        self._save_from = self._store.journal_size + self._snapshot_bytes
+        self._saves.save()
 
     def _save(self, envelope: Envelope) -> Reply:
         ticket = self._saves.ticket(envelope.request.ticket)
         if self._saves.has_ended(ticket):
             return Reply()
-        self.save_fd = self._store.save_fd
         envelope.request.ticket = ticket
         return Reply(wait="saving", ticket=ticket)
 
@@ -491,8 +457,8 @@ class Database:
         try:
             bound = signature.bind(None, *command.args, **command.kwargs)
         except TypeError as error:
-            shown = str(signature).replace("(self, ", "(").replace("(self)", "()")
-            raise PathTypeError(f"db.{func}{shown.partition(' ->')[0]}: {error}") from None
+            takes = str(signature).replace("(self, ", "(").replace("(self)", "()")
+            raise PathTypeError(f"db.{func}{takes.partition(' ->')[0]}: {error}") from None
         bound.apply_defaults()
         return _WHOLE[func](self, envelope, *bound.args[1:])
 
@@ -503,20 +469,16 @@ class Database:
         self, envelope: Envelope, commands: tuple[Command, ...], found: Found | None = None
     ) -> Reply | bytes:
         """Do a batch, or the one command for which this was ``found``, as one step."""
-        if not envelope.request.tagged or self._files is None or self._replayed:
-            return self._do(envelope.request, envelope, commands, found)
         request = envelope.request
-        commands, taken = self._take_files(commands)
-        kept = len(self._taken)
-        if taken:
-            moved = tuple(filter(None, (each.moved for each in taken)))
-            envelope = self._resolved(envelope, commands, moved=moved)
+        if not request.tagged or self._replayed:
+            return self._do(request, envelope, commands, found)
+        commands, taken = self._filing.take(commands)
         try:
+            if taken:
+                envelope = self._filing.recorded(envelope, commands, taken)
             return self._do(request, envelope, commands, found, taken)
         finally:
-            if len(self._taken) == kept:
-                for each in taken:
-                    each.discard()
+            self._filing.give_back(taken)
 
     def _do(
         self,
@@ -573,56 +535,7 @@ class Database:
         """Add a step to the history, and keep the files in it when there are changes."""
         self.history.add(step)
         if step.changes:
-            self._taken += taken
-
-    def _take_files(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
-        assert self._files is not None
-        taken: list[Taken] = []
-        resolved = []
-        try:
-            for command in commands:
-                args, new = take_all(self._files, command.args)
-                taken += new
-                kwargs, new = take_all(self._files, command.kwargs)
-                taken += new
-                resolved.append(Command(command.index, command.func, args, kwargs))
-        except BaseException:
-            for one in taken:
-                one.discard()
-            raise
-        return tuple(resolved), taken
-
-    def _resolved(
-        self,
-        envelope: Envelope,
-        commands: tuple[Command, ...],
-        printed: str | None = None,
-        moved: tuple[tuple[Any, ...], ...] = (),
-        failed: bool = False,
-    ) -> Envelope:
-        """What was asked, with what it came to in place of what it said, as a record has it."""
-        request = envelope.request
-        if request.mode in ("batch", "exec"):
-            request = replace(request, commands=commands, command=printed)
-        else:
-            (one,) = commands
-            request = replace(request, args=one.args, kwargs=one.kwargs)
-        request = replace(request, version=2, moved=moved, failed=failed)
-        if self._folder is not None:
-            _change_files(request, self._folder.stored)
-        message = encode_request(request)
-        return Envelope(request, message, on_lock_socket=envelope.on_lock_socket)
-
-    def _refuse_new_files(self, command: Command) -> None:
-        if self._files is not None:
-            take_all(self._files, (command.args, command.kwargs), new=False)
-
-    def _finish_moves(self) -> None:
-        """Remove what a crash left of files that were moved."""
-        if self._files is not None:
-            for moved in self._moved:
-                self._files.finish(moved)
-            self._moved.clear()
+            self._filing.keep(taken)
 
     def _undo(self, envelope: Envelope, steps: int) -> bytes:
         self._reserve(envelope.message, spare=True)
@@ -637,17 +550,7 @@ class Database:
         return self._commit(envelope, answer, _nothing)
 
     def _steps(self, envelope: Envelope, limit: int | None) -> Reply:
-        return Reply(
-            [
-                {
-                    "what": step.what,
-                    "where": path_text(step.where),
-                    "when": datetime.fromtimestamp(step.when, UTC),
-                    "who": step.who,
-                }
-                for step in self.history.steps(limit)
-            ]
-        )
+        return Reply([step.shown() for step in self.history.steps(limit)])
 
     def _read_all(self, envelope: Envelope) -> Reply:
         return Reply(self.tree.root, plain=self.tree.plain)
@@ -681,7 +584,7 @@ class Database:
                 )
             else:
                 printed, commands, failed = self._interpreter.run(printed, done)
-                envelope = self._resolved(envelope, commands, printed, failed=failed)
+                envelope = self._filing.recorded(envelope, commands, (), printed, failed)
                 self._reserve(envelope.message)
             # An old client shows whatever it gets.
             is_error = failed and request.version != 1
@@ -770,34 +673,8 @@ def _no_memory() -> OperationError:
     return OperationError("MemoryError in the server: there is no room for so large a message")
 
 
-def _shown(request: Request) -> str:
-    """What a request asks for, without any value: what a client says is escaped."""
-    if request.index is None:
-        return f"{request.mode!r}"
-    return path_text(request.index) + (f".{request.func!r}" if request.func else "")
-
-
 def _nothing() -> None:
     """What is left to do of a change that is done."""
-
-
-def _change_files(request: Request, change: Callable[[File], File]) -> None:
-    """Change every File that a request names, in the request itself."""
-    if request.index is not None:
-        request.index = with_files(request.index, change)
-    request.args = with_files(request.args, change)
-    request.kwargs = with_files(request.kwargs, change)
-    request.commands = tuple(
-        [
-            Command(
-                with_files(one.index, change),
-                one.func,
-                with_files(one.args, change),
-                with_files(one.kwargs, change),
-            )
-            for one in request.commands
-        ]
-    )
 
 
 _MODES: dict[str, Callable[[Database, Envelope], Reply | bytes]] = {

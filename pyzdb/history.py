@@ -12,13 +12,14 @@ a batch, is one step too.
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 from undoable import UndoLog, observed_tree
 
 from pyzdb.edits import Change
-from pyzdb.errors import HistoryError, Path, PathValueError
+from pyzdb.errors import HistoryError, Path, PathValueError, path_text
 from pyzdb.tree import CHANGED, EDITING, Tree
 
 MAX_BYTES = 256_000_000
@@ -40,6 +41,15 @@ class Step(msgspec.Struct, frozen=True, gc=False):
     when: float
     who: str
     changes: list[Change]
+
+    def shown(self) -> dict[str, Any]:
+        """The step as `history` answers with it."""
+        return {
+            "what": self.what,
+            "where": path_text(self.where),
+            "when": datetime.fromtimestamp(self.when, UTC),
+            "who": self.who,
+        }
 
     @property
     def name(self) -> tuple[Step, tuple[str], tuple[str]]:

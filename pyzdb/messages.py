@@ -75,6 +75,7 @@ from pyzdb.errors import (
     Path,
     PyzdbError,
     from_wire,
+    path_text,
     to_wire,
 )
 from pyzdb.json_text import Shape, shape_of
@@ -186,6 +187,13 @@ class Waiting(msgspec.Struct, omit_defaults=True, gc=False):
 
     back: float = 0.0
     holder: str = ""
+
+
+def shown(request: Request) -> str:
+    """What a request asks for, without any value: what a client says is escaped."""
+    if request.index is None:
+        return f"{request.mode!r}"
+    return path_text(request.index) + (f".{request.func!r}" if request.func else "")
 
 
 class Reply(msgspec.Struct):

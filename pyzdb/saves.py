@@ -19,14 +19,38 @@ logger = logging.getLogger(__name__)
 class Saves:
     """The saves of one database, numbered 1, 2, 3... from the start of the process."""
 
-    def __init__(self, store: Store, state: Callable[[], State]) -> None:
+    def __init__(self, store: Store, state: Callable[[], State], snapshot_bytes: int) -> None:
         self._store = store
         self._state = state
+        self._snapshot_bytes = snapshot_bytes
+        self._due = snapshot_bytes
         self._started = 0
         self._ended = 0
         self._durable = 0
         self._sequence = 0
         self._failure: str | None = None
+
+    def tick(self, now: float) -> None:
+        """Begin a save when the journal has grown enough, and end one that hangs. ``now``: seconds
+        of a monotonic clock."""
+        store = self._store
+        if self.running:
+            if store.save_is_over(now):
+                self.end()
+        elif store.wants_save or (
+            store.journal_size > self._due and store.journal_size > store.snapshot_size
+        ):
+            try:
+                self.start()
+            except SnapshotFailed as error:
+                self._postpone(str(error))
+
+    def save(self) -> None:
+        """Save in this process; a save that runs is ended for it. Raises SnapshotFailed."""
+        if self.running:
+            self._store.cancel_save()
+            self._take_note()
+        self._store.save(self._state)
 
     @property
     def running(self) -> bool:
@@ -60,10 +84,22 @@ class Saves:
         self._started += 1
         self._sequence = self._store.sequence
 
-    def end(self) -> str | None:
-        """Take note that the running save has ended: why it failed, None when it is durable."""
+    def end(self) -> None:
+        """Wait for the running save, and take note of how it ended."""
+        failure = self._take_note()
+        if failure is None:
+            logger.info("saved in the background")
+            self._due = self._snapshot_bytes
+        else:
+            self._postpone(failure)
+
+    def _take_note(self) -> str | None:
         self._failure = self._store.finish_save()
         self._ended = self._started
         if self._failure is None:
             self._durable = self._ended
         return self._failure
+
+    def _postpone(self, failure: str) -> None:
+        logger.error("%s; the journal goes on", failure)
+        self._due = self._store.journal_size + self._snapshot_bytes

@@ -222,7 +222,7 @@ def test_an_automatic_save_that_cannot_begin_is_not_tried_again_at_once(
 
 
 def test_nothing_is_running_before_the_first_save() -> None:
-    saves = Saves(MemoryStore(), dict)
+    saves = Saves(MemoryStore(), dict, 1_000_000)
     assert not saves.running
     assert saves.ticket() == 1
 
