@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import select
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import pytest
 from programs import LIMIT, Server, environment, processor_ticks, run, script, wait_until
@@ -21,72 +19,10 @@ from programs import LIMIT, Server, environment, processor_ticks, run, script, w
 from pyzdb.addresses import split
 from pyzdb.client import client
 from pyzdb.errors import AddressError, ServerTimeout
+from torture.wire import Wire
 
 TIMEOUT = 10.0
 """Seconds for a query of a test in which a socket has to be replaced."""
-
-
-class Wire:
-    """Carries TCP connections to a server; those that are there may fall silent, without an end."""
-
-    def __init__(self, target: str) -> None:
-        _, host, port = split(target)
-        self._target = (host, int(port))
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._told, self._tell = socket.socketpair()
-        self._ways: dict[socket.socket, socket.socket] = {}
-        self._silent: list[socket.socket] = []
-        self.uri = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.connections = 0
-        self._thread = threading.Thread(target=self._work)
-
-    def fall_silent(self) -> None:
-        """From now on nothing passes on the connections of now; new ones work."""
-        self._tell.send(b"s")
-        assert self._tell.recv(1) == b"s"
-
-    def _work(self) -> None:
-        while True:
-            ready, _, _ = select.select([self._told, self._listener, *self._ways], [], [])
-            if self._told in ready:
-                if self._told.recv(1) == b"e":
-                    return
-                self._silent += self._ways
-                self._ways.clear()
-                self._told.send(b"s")
-                continue
-            for each in ready:
-                if each is self._listener:
-                    self._accept()
-                elif each in self._ways:
-                    self._carry(each)
-
-    def _accept(self) -> None:
-        near, _ = self._listener.accept()
-        far = socket.create_connection(self._target)
-        self._ways[near], self._ways[far] = far, near
-        self.connections += 1
-
-    def _carry(self, source: socket.socket) -> None:
-        data = b""
-        with contextlib.suppress(OSError):
-            data = source.recv(1 << 16)
-        if data:
-            self._ways[source].sendall(data)
-        else:
-            for end in (source, self._ways[source]):
-                del self._ways[end]
-                end.close()
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._tell.send(b"e")
-        self._thread.join()
-        for each in (self._listener, self._told, self._tell, *self._ways, *self._silent):
-            each.close()
 
 
 @pytest.fixture

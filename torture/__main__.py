@@ -3,6 +3,7 @@
 tests:
   kills       kill the server again and again while clients write
   relay       lose requests and replies on the way, and kill the server too
+  silence     let connections fall silent, and use up the server's descriptors
   locks       kill and stop the holders of the lock
   histories   check whole histories of what clients saw for linearizability
   failpoints  kill a process before and after each of its steps on the disk
@@ -31,7 +32,7 @@ import sys
 from pyzdb.cli import Arguments, parser_of
 
 TESTS = (
-    *("kills", "relay", "locks", "histories"),
+    *("kills", "relay", "silence", "locks", "histories"),
     *("failpoints", "power", "cuts", "flips", "full", "syncs", "moves"),
     *("faults", "equal", "soak"),
 )
