@@ -40,7 +40,9 @@ def end_of_record_3(path: str) -> int:
 def damage(path: str, offset: int = 175) -> None:
     with open(path, "r+b") as file:
         file.seek(offset)
-        file.write(b"\xee")
+        (byte,) = file.read(1)
+        file.seek(offset)
+        file.write(bytes([byte ^ 0xFF]))
 
 
 def test_a_whole_database_is_described(path: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ PLANTED = [
     (failpoints, "two-step-rename", ("--kills", "1", "--phase", "a save")),
     (failpoints, "early-answer", ("--kills", "1", "--phase", "an append")),
     (faults, "goes-on", ("--requests", "3", "--points", "40")),
-    (faults, "keeps-change", ("--requests", "3", "--points", "80")),
+    (faults, "keeps-change", ("--requests", "8", "--points", "150")),
     (flips, "no-checksum", ("--flips", "100")),
     (full, "full-ignored", ("--times", "1")),
     (moves, "blind", ("--times", "1")),
