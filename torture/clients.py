@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from threading import Thread
 from typing import Any
 
-import pyzdb.client
+import pyzdb.session
 from pyzdb.client import Connection, client
 from pyzdb.errors import ConnectionClosed, OutcomeUnknown, PyzdbError, ServerTimeout
 from torture.processes import READY_LIMIT, Server
@@ -61,12 +61,12 @@ def resending_after(seconds: float) -> Iterator[None]:
 
     As a setting of one connection it would tempt applications to flood a slow server.
     """
-    before = pyzdb.client.FIRST_RESEND, pyzdb.client.LONGEST_RESEND
-    pyzdb.client.FIRST_RESEND, pyzdb.client.LONGEST_RESEND = seconds, 4 * seconds
+    before = pyzdb.session.FIRST_RESEND, pyzdb.session.LONGEST_RESEND
+    pyzdb.session.FIRST_RESEND, pyzdb.session.LONGEST_RESEND = seconds, 4 * seconds
     try:
         yield
     finally:
-        pyzdb.client.FIRST_RESEND, pyzdb.client.LONGEST_RESEND = before
+        pyzdb.session.FIRST_RESEND, pyzdb.session.LONGEST_RESEND = before
 
 
 def patiently(work: Callable[[], Any]) -> Any:
