@@ -76,7 +76,7 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
     options = Options(
         __doc__,
         prog,
-        silences=Count(60, 4, "how often all connections fall silent"),
+        silences=Count(40, 4, "how often all connections fall silent"),
         clients=Count(6, 4, "clients that write"),
         writes=Count(3000, 300, "writes of each client, of either kind"),
     )

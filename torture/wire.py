@@ -20,6 +20,7 @@ class Wire:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._told, self._tell = socket.socketpair()
         self._ways: dict[socket.socket, socket.socket] = {}
+        self._opening: dict[socket.socket, socket.socket] = {}
         self._silent: list[socket.socket] = []
         self.uri = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
         self.connections = 0
@@ -32,7 +33,15 @@ class Wire:
 
     def _work(self) -> None:
         while True:
-            ready, _, _ = select.select([self._told, self._listener, *self._ways], [], [])
+            # Not select, which counts only to 1,023.
+            poll = select.poll()
+            waiting = [self._told, self._listener, *self._ways]
+            by_number = {each.fileno(): each for each in (*waiting, *self._opening)}
+            for each in waiting:
+                poll.register(each, select.POLLIN)
+            for far in self._opening:
+                poll.register(far, select.POLLOUT)
+            ready = [by_number[number] for number, _ in poll.poll()]
             if self._told in ready:
                 if self._told.recv(1) == b"e":
                     return
@@ -43,12 +52,26 @@ class Wire:
             for each in ready:
                 if each is self._listener:
                     self._accept()
+                elif each in self._opening:
+                    self._open(each)
                 elif each in self._ways:
                     self._carry(each)
 
     def _accept(self) -> None:
         near, _ = self._listener.accept()
-        far = socket.create_connection(self._target)
+        # The server may be full, and others need not wait for that.
+        far = socket.socket()
+        far.setblocking(False)
+        far.connect_ex(self._target)
+        self._opening[far] = near
+
+    def _open(self, far: socket.socket) -> None:
+        near = self._opening.pop(far)
+        if far.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            near.close()
+            far.close()
+            return
+        far.setblocking(True)
         self._ways[near], self._ways[far] = far, near
         self.connections += 1
 
@@ -70,5 +93,6 @@ class Wire:
     def __exit__(self, *_: object) -> None:
         self._tell.send(b"e")
         self._thread.join()
-        for each in (self._listener, self._told, self._tell, *self._ways, *self._silent):
+        ends = (*self._ways, *self._silent, *self._opening, *self._opening.values())
+        for each in (self._listener, self._told, self._tell, *ends):
             each.close()
