@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from programs import LIMIT, Server, environment, script, wait_until
 
 from pyzdb.cli import INTERRUPTED
-from pyzdb.errors import StorageFull
+from pyzdb.errors import SnapshotFailed, StorageFull
 
 SETTINGS = {
     "SIGCHLD is ignored": "signal.signal(signal.SIGCHLD, signal.SIG_IGN)",
@@ -113,6 +115,26 @@ def test_a_file_cannot_grow_beyond_a_limit_and_goes_on_below(
             db["x"] = "x" * (1 << 20)
         db["y"] = 1
         assert db._run() == {"y": 1}
+
+
+@pytest.mark.parametrize("free", range(4))
+def test_a_server_goes_on_with_hardly_a_descriptor_left(
+    free: int, server: Server, connect: Callable[..., Any]
+) -> None:
+    db = connect(server.write_uri)
+    db["x"] = 1
+    used = sorted(int(name) for name in os.listdir(f"/proc/{server.pid}/fd"))
+    assert used == list(range(len(used)))
+    before = resource.prlimit(server.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (len(used) + free, before[1]))
+    for number in range(2):
+        with suppress(SnapshotFailed):
+            db.save()
+        db["y"] = number
+        assert db._run() == {"x": 1, "y": number}
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, before)
+    db.save()
+    assert server.stop() == 0
 
 
 def children(pid: int) -> list[int]:

@@ -113,7 +113,7 @@ class Disk:
     def work_in(self, folder: str) -> None:
         """Hold a folder, given by its real path, in place of the one before."""
         self.leave()
-        self._folder_fd = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._folder, self._inside = folder, os.path.join(folder, "")
 
     def leave(self) -> None:
@@ -288,6 +288,10 @@ class Disk:
 
     def sync_folder(self, path: str) -> None:
         """Return when the names in a folder are on the disk."""
+        if self._folder_fd is not None and path == self._folder:
+            # Without a descriptor more: when a name was changed, nothing may be wanting for this.
+            self.sync(self._folder_fd)
+            return
         fd = self._fd_of(path, os.O_RDONLY | os.O_DIRECTORY)
         try:
             self.sync(fd)
