@@ -540,6 +540,27 @@ def test_a_record_that_the_server_did_not_make_removes_nothing(
     assert source.exists()
 
 
+@pytest.mark.parametrize("name", ["", ".", "..", "0123456789abcdef-other", "a pipe", "a link"])
+def test_a_source_is_left_when_the_folder_does_not_hold_its_content(
+    files: Files, source: Path, tmp_path: Path, name: str
+) -> None:
+    moved = files.take(File(str(source))).moved
+    assert moved is not None
+    _, own_name, _, folder = moved
+    bigfiles = tmp_path / "bigfiles"
+    (bigfiles / "0123456789abcdef-other").write_bytes(b"the Report")
+    os.mkfifo(bigfiles / "a pipe")
+    mine = source.parent / "mine"
+    mine.write_bytes(b"the report")
+    os.symlink(mine, bigfiles / "a link")
+    status = mine.stat()
+    its = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    files.finish((str(mine), name, its, folder))
+    assert mine.exists()
+    files.finish((str(mine), own_name, its, folder))
+    assert not mine.exists()  # what it held is kept
+
+
 def test_a_file_with_another_name_is_copied(files: Files, source: Path, tmp_path: Path) -> None:
     os.link(source, tmp_path / "other name")
     taken = files.take(File(str(source)))

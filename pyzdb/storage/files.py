@@ -10,8 +10,9 @@ Rules this module keeps:
 - A file is durable in the folder before the record that names it is written; its source is
   removed after that record is durable. A crash between the two leaves a name too many, never a
   file too few; the record tells the next start, which removes it: only from the folders that the
-  operator named, only what is to the byte and the minute what was taken, and only when the folder
-  is the one that it was taken into. Whoever else wrote or copied the journal has nothing removed.
+  operator named, only what is still the file that was taken, by its identity and its time, only
+  when the folder is the one that it was taken into, and only what lies there to the byte. Whoever
+  else wrote or copied the journal has nothing removed that is not kept.
 - A file that has another name is copied: who writes under that would change what is stored.
 - What a record names is never removed: undo and redo may bring it back.
 """
@@ -23,7 +24,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from pyzdb.errors import FileRefused, StorageError, StorageFull, key_text
@@ -167,12 +168,34 @@ class Files:
             if path != source or os.path.basename(name) != name:
                 return
             self._check_allowed(path)
-            if self._disk.exists(stored) and self._disk.identity(path) == tuple(identity):
+            if self._disk.identity(path) == tuple(identity) and self._is_copy(path, stored):
                 self._disk.unlink(path)
         except FileRefused as error:
             _log.warning("a record says that a file was moved: %s", error)
         except (OSError, ValueError) as error:
             _log.warning("%r was taken, but cannot be removed: %s", source, error)
+
+    def _is_copy(self, path: str, stored: str) -> bool:
+        """True when both names lead to one regular file, or to two of the same content."""
+        with ExitStack() as stack:
+            held = []
+            for name in (path, stored):
+                held.append(self._disk.hold(name))
+                stack.callback(self._disk.close, held[-1])
+            mine, its = map(self._disk.status, held)
+            if not stat.S_ISREG(mine.st_mode) or not stat.S_ISREG(its.st_mode):
+                return False
+            if os.path.samestat(mine, its):
+                return True
+            opened = []
+            for fd in held:
+                opened.append(self._disk.reopen(fd))
+                stack.callback(self._disk.close, opened[-1])
+            read, (one, other) = self._disk.read, opened
+            return mine.st_size == its.st_size and all(
+                read(one, CHUNK, offset) == read(other, CHUNK, offset)
+                for offset in range(0, mine.st_size, CHUNK)
+            )
 
     def _folder_identity(self) -> tuple[int, int]:
         device, inode, *_ = self._disk.identity(self._folder) or (0, 0)
