@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from programs import LIMIT, Server, environment, script, wait_until
 
-from pyzdb.cli import INTERRUPTED
 from pyzdb.errors import SnapshotFailed, StorageFull
 
 SETTINGS = {
@@ -169,13 +168,29 @@ def test_a_saving_process_that_hangs_holds_up_no_end(
     assert len(db["x"]) == 20_000
 
 
-def test_a_second_signal_ends_a_server_at_once() -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_second_signal_ends_a_server_that_hangs(number: signal.Signals) -> None:
     source = (
-        "import os, signal\nfrom pyzdb.server.service import _stop_signal\n"
+        "import itertools, os, signal\nfrom pyzdb.server.service import _stop_signal\n"
         "with _stop_signal():\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n    print('goes on', flush=True)\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n    print('never')"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n    print('goes on', flush=True)\n"
+        "    sum(itertools.repeat(0))"  # one call without an end, in which no handler runs
     )
-    done = run_after("", [sys.executable, "-c", source])
-    assert (done.returncode, done.stdout) == (INTERRUPTED, "goes on\n")
-    assert "a second SIGINT ends the server unsaved" in done.stderr
+    command = [sys.executable, "-c", source]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "goes on\n"
+            process.send_signal(number)
+            assert process.wait(LIMIT) == -number
+        finally:
+            process.kill()
+
+
+def test_a_server_that_ends_says_what_a_second_signal_does(server: Server) -> None:
+    assert server.process is not None
+    assert server.process.stdout is not None
+    server.process.terminate()
+    said = server.process.stdout.read()
+    assert f"saves {server.filename}; a second signal ends it unsaved, and what was" in said
+    assert said.endswith(f"saved {server.filename}, and ends\n")

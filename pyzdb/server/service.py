@@ -5,7 +5,8 @@ Rules this module keeps:
 - The files are held before an address is bound, so that a second server on them says so; nothing
   in them is changed before all addresses are.
 - SIGTERM and SIGINT end the round in hand; then the tree is saved and everything is closed. A
-  second one ends the process at once: what was acknowledged is in the journal.
+  second one ends the process at once, whatever it waits for, as the system sees to it: what was
+  acknowledged is in the journal.
 - What the process inherits does not matter: masks and dispositions of signals, and the umask.
 - Nothing listens beyond this machine unless the address that was given says so, and never a
   server that runs code of its clients.
@@ -137,6 +138,7 @@ def _own(options: Options, stop_fd: int) -> None:
             _say(f"serves {path} at {options.write_client_uri} (Ctrl-C ends it)")
             Responder(database, pool, lock_socket).run(stop_fd, database.tick)
             logger.info("saving %s", path)
+            _say(f"saves {path}; a second signal ends it unsaved, and {_KEPT}")
             database.save()
             _say(f"saved {path}, and ends")
     except FilesReplaced as error:
@@ -211,17 +213,11 @@ class _Sockets:
 def _stop_signal() -> Iterator[int]:
     """A descriptor that is readable once SIGTERM or SIGINT has come."""
 
-    heard = False
-
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        name = signal.Signals(number).name
-        if heard:
-            print(f"pyzdb: a second {name} ends the server unsaved; {_KEPT}", file=sys.stderr)
-            sys.stderr.flush()
-            os._exit(128 + number)
-        heard = True
-        logger.info("%s: ending", name)
+        # No handler runs while a call waits for a disk that hangs; the system's own does.
+        for each in _ENDING:
+            signal.signal(each, signal.SIG_DFL)
+        logger.info("%s: ending", signal.Signals(number).name)
 
     reading, writing = socket.socketpair()
     with reading, writing:
