@@ -69,21 +69,31 @@ def readable(sockets: Iterable[Socket]) -> list[Socket]:
 def new_context() -> Context:
     """A context for as many sockets as the process may have: each thread needs its own.
 
-    Raises NoSocket. ZeroMQ ends the process when a context that begins finds no descriptor, so it
-    is tried before whether there are some.
+    Raises NoSocket.
     """
-    held = []
-    try:
-        for _ in range(CONTEXT_DESCRIPTORS):
-            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-    except OSError as error:
-        raise NoSocket(f"there is no room for a connection in this process: {error}") from None
-    finally:
-        for each in held:
-            os.close(each)
+    require(CONTEXT_DESCRIPTORS)
     context: Context = zmq.Context()
     context.max_sockets = context.get(zmq.SOCKET_LIMIT)
     return context
+
+
+def require(descriptors: int) -> None:
+    """Raise NoSocket when this process cannot have so many more.
+
+    ZeroMQ ends the process when a context that begins finds no descriptor.
+    """
+    held = []
+    try:
+        for _ in range(descriptors):
+            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+    except OSError as error:
+        raise NoSocket(
+            f"there is no room in this process for connections, which take {descriptors} "
+            f"descriptors: {error.strerror} (`ulimit -n`)"
+        ) from None
+    finally:
+        for each in held:
+            os.close(each)
 
 
 def check(uri: str) -> None:

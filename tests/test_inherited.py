@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from programs import LIMIT, Server, environment, script, wait_until
 
+from pyzdb.cli import FAILED
 from pyzdb.errors import SnapshotFailed, StorageFull
 
 SETTINGS = {
@@ -114,6 +115,32 @@ def test_a_file_cannot_grow_beyond_a_limit_and_goes_on_below(
             db["x"] = "x" * (1 << 20)
         db["y"] = 1
         assert db._run() == {"y": 1}
+
+
+@pytest.mark.parametrize("most", [12, 20, 30, 40, 48, 54, 57, 60, 61, 62, 63, 64, 65, 66])
+def test_few_descriptors_are_told_in_a_line_or_are_enough(
+    most: int, tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({most}, {most}))"
+    server = Server(tmp_path)
+    command = [*after(limit), *script("server.py"), *server.arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline():
+                db = connect(server.write_uri)
+                db["x"] = 1
+                db.save()
+                process.terminate()
+            _, said = process.communicate(timeout=LIMIT)
+        finally:
+            process.kill()
+    if process.returncode:
+        assert process.returncode == FAILED
+        assert said.startswith("pyzdb: there is no room in this process for connections")
+        assert said.count("\n") == 1
 
 
 @pytest.mark.parametrize("free", range(4))

@@ -36,7 +36,7 @@ from pyzdb.server.broker import LINGER, Queue, bound
 from pyzdb.server.door import raise_limit
 from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.responder import Responder
-from pyzdb.sockets import Context, Socket, check, connect
+from pyzdb.sockets import Context, Socket, check, connect, require
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
 from pyzdb.storage.files import Files
@@ -49,6 +49,10 @@ INSIDE = "inproc://pyzdb-requests"
 POOL = 16
 """REP sockets of a read-write server: the writes that one sync can acknowledge together. More
 cost every round a look at each."""
+
+DESCRIPTORS = 54
+"""What the queues and sockets of a server take, 41, with some for a save and the first client: with
+fewer no start is tried, since ZeroMQ ends a process in which it finds none."""
 
 logger = logging.getLogger(__name__)
 
@@ -172,9 +176,10 @@ def _say(what: str) -> None:
 
 
 class _Sockets:
-    """The queues and REP sockets of a server, which are all closed at its end."""
+    """The queues and REP sockets of a server, which are all closed at its end. Raises NoSocket."""
 
     def __init__(self) -> None:
+        require(DESCRIPTORS)
         self._context: Context = zmq.Context()
         self._sockets: list[Socket] = []
         self._queues: list[Queue] = []
