@@ -339,6 +339,7 @@ class Database:
             self._end_unless_settled(error)
         self._unflushed = False
         self._filing.commit()
+        self._saves.replace_missing(self._monotonic())
 
     def tick(self) -> float | None:
         """Do what is due without a message, and return the seconds until it is to be called
@@ -349,7 +350,9 @@ class Database:
         elif self.lock.wants_record:
             self._note_use_of_lock()
         self._saves.tick(now)
-        return self._store.tick()
+        wait = self._store.tick()
+        self._saves.replace_missing(now)
+        return wait
 
     # --- saves -----------------------------------------------------------------------------
 

@@ -59,6 +59,8 @@ _ARRAY_KINDS = frozenset("biufUS")
 def storable(value: Any) -> Any:
     """The value as a type that can be stored, or nearer to one. Raises EncodingError, with
     words that follow the path of the value."""
+    if isinstance(value, type):
+        raise _refused(value, "a class is no value: store an instance of it, or its name")
     for kind, exact in _EXACT.items():
         if isinstance(value, kind):
             return _equal(value, kind, exact)
@@ -68,7 +70,7 @@ def storable(value: Any) -> Any:
         raise _refused(value, "store its value or its name")
     if _has(value, ["keys", "__getitem__"]) and not isinstance(value, Mapping):
         if _has(value, _OF_A_DICT):
-            return dict(value.items())
+            return _as_dict(value)
         raise _refused(value, "store what it holds, such as dict() or list() of it")
     if getattr(getattr(value, "dtype", None), "kind", "") in _ARRAY_KINDS:
         plain = value.tolist()
@@ -79,7 +81,7 @@ def storable(value: Any) -> Any:
     if isinstance(value, Real) and not isinstance(value, Rational):
         return _equal(value, float, float)
     if isinstance(value, Mapping):
-        return dict(value)
+        return _as_dict(value)
     return _listed(value)
 
 
@@ -92,6 +94,13 @@ def _equal(value: Any, kind: type[Any], exact: Callable[[Any], Any]) -> Any:
     except Exception as error:  # whatever a class of somebody's own may raise
         raise _refused(value, f"{_STAND_IN}: it is no {kind.__name__} ({error})") from None
     raise _refused(value, f"{_STAND_IN}: it does not equal {plain!r}, which it would become")
+
+
+def _as_dict(value: Any) -> dict[Any, Any]:
+    try:
+        return dict(value.items())
+    except Exception as error:  # whatever a class of somebody's own may raise
+        raise _refused(value, f"{_STAND_IN}: its items cannot be taken ({error})") from None
 
 
 def _listed(value: Any) -> Any:

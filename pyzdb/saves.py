@@ -13,6 +13,9 @@ from pyzdb.errors import SnapshotFailed
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import Store
 
+RETRY = 5.0
+"""Seconds after which a save that failed is tried again while the saved file is gone."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -24,6 +27,7 @@ class Saves:
         self._state = state
         self._snapshot_bytes = snapshot_bytes
         self._due = snapshot_bytes
+        self._retry_from = 0.0
         self._started = 0
         self._ended = 0
         self._durable = 0
@@ -37,9 +41,7 @@ class Saves:
         if self.running:
             if store.save_is_over(now):
                 self.end()
-        elif store.wants_save or (
-            store.journal_size > self._due and store.journal_size > store.snapshot_size
-        ):
+        elif store.journal_size > self._due and store.journal_size > store.snapshot_size:
             try:
                 self.start()
             except SnapshotFailed as error:
@@ -51,6 +53,17 @@ class Saves:
             self._store.cancel_save()
             self._take_note()
         self._store.save(self._state)
+        self._durable = self._ended
+
+    def replace_missing(self, now: float) -> None:
+        """Save in this process when the saved file is gone: until that has ended, a crash would
+        leave a journal that continues nothing. ``now``: as `tick` takes it."""
+        if self._store.is_missing and now >= self._retry_from:
+            try:
+                self.save()
+            except SnapshotFailed as error:
+                self._retry_from = now + RETRY
+                self._postpone(str(error))
 
     @property
     def running(self) -> bool:

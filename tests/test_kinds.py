@@ -200,3 +200,20 @@ def test_a_file_in_disguise_is_refused() -> None:
         for file in (temporary, coded):
             with pytest.raises(EncodingError, match=r"db\['a'\].*it is an open file"):
                 dumps({"a": file})
+
+
+@pytest.mark.parametrize(
+    "kind", [str, dict, list, collections.UserDict, collections.Counter, Flags, Keyed]
+)
+def test_a_class_is_refused(kind: type) -> None:
+    with pytest.raises(EncodingError, match="a class is no value: store an instance of it"):
+        dumps([kind])
+
+
+def test_a_mapping_whose_items_cannot_be_taken_is_refused() -> None:
+    class Broken(collections.UserDict[str, int]):
+        def items(self) -> Any:
+            raise RuntimeError("there are none")
+
+    with pytest.raises(EncodingError, match="its items cannot be taken"):
+        dumps(Broken(a=1))

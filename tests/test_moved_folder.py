@@ -201,8 +201,11 @@ def test_a_saved_file_that_is_removed_is_saved_anew(
     db.save()
     os.unlink(server.filename)
     db["y"] = 2
-    wait_until(server.filename.exists)
+    assert server.filename.exists()
     assert "db.pkl was removed under the server: it is saved anew" in server.said()
+    os.unlink(server.filename)
+    wait_until(server.filename.exists)
+    os.unlink(server.filename)
     db["z"] = 3
     server.kill()
     assert tree(serve, connect, tmp_path) == {"x": 1, "y": 2, "z": 3}

@@ -71,7 +71,7 @@ class Store(Protocol):
         """Bytes of the last snapshot; 0 when there is none."""
 
     @property
-    def wants_save(self) -> bool:
+    def is_missing(self) -> bool:
         """True when the last snapshot is not there any more."""
 
     @property
@@ -164,8 +164,8 @@ class FileStore:
         return self._journal.size
 
     @property
-    def wants_save(self) -> bool:
-        return self._watch.wants_save
+    def is_missing(self) -> bool:
+        return self._watch.is_missing
 
     @property
     def save_fd(self) -> int | None:
@@ -384,7 +384,6 @@ class FileStore:
         aside = snapshots.aside_name(self._filename)
         journal = self._journal
         self._look_around()
-        self._watch.saving()
         try:
             journal.rotate()
             self._published.tell(journal.sequence)
@@ -449,7 +448,7 @@ class FileStore:
 class MemoryStore:
     """A store in memory: what was flushed is there when it is opened again."""
 
-    wants_save = False
+    is_missing = False
 
     def __init__(self) -> None:
         self._flushed: list[bytes] = []
@@ -539,7 +538,7 @@ class ReadOnlyStore:
     """For a database that another process writes: it takes nothing."""
 
     sequence = journal_size = snapshot_size = 0
-    wants_save = False
+    is_missing = False
     save_fd: int | None = None
 
     def take(self) -> Opened:

@@ -6,22 +6,18 @@ Rules this module keeps:
   touched. That is said once.
 - A snapshot with the header of the one that was read or saved here is the same one, whatever its
   time or inode: a copy of it that was put back does no harm.
-- A snapshot that is gone is wanted anew at once: nothing lies there that a save could harm.
+- A snapshot that is gone is no reason to end: nothing lies there that a save could harm.
 """
 
 from __future__ import annotations
 
 import logging
-import time
 
 from pyzdb.storage.disk import Disk, Identity, identity_of, replaced
 from pyzdb.storage.snapshot import HEADER_SIZE
 
 Known = tuple[Identity, bytes]
 """Of a snapshot: its identity and its header."""
-
-RETRY = 5.0
-"""Seconds after which a save that failed is tried again while there is no snapshot."""
 
 logger = logging.getLogger(__name__)
 
@@ -35,16 +31,6 @@ class Watch:
         self._known: Known | None = None
         self._is_moved = False
         self.is_missing = False
-        self._wanted_from = 0.0
-
-    @property
-    def wants_save(self) -> bool:
-        """True when the snapshot is gone, and it is time to try to save."""
-        return self.is_missing and time.monotonic() >= self._wanted_from
-
-    def saving(self) -> None:
-        """Take note that a save was begun; if it fails, it is not wanted again at once."""
-        self._wanted_from = time.monotonic() + RETRY
 
     def begin(self) -> None:
         """Take the snapshot that is there, if there is one, for that of this process."""
