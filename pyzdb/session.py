@@ -42,7 +42,7 @@ from pyzdb.errors import (
 from pyzdb.holding import Holder, whose
 from pyzdb.locks import lease_of
 from pyzdb.messages import Request, WireReply, decode_reply, encode_request
-from pyzdb.sockets import Context, Socket, connect, receive, send
+from pyzdb.sockets import AT_ONCE, Context, Socket, connect, receive, receive_within, send_within
 
 FIRST_RESEND = 0.25
 """Seconds of silence after which a request is sent again: far more than an answer takes, and
@@ -179,13 +179,12 @@ class Session:
         one), in which it may have been done or not."""
         opened = self._sockets
         socket = opened.get(uri) or self._open(uri, opened)
-        is_usual = silence is None and len(message) <= LARGE
-        if not is_usual:
-            upload = min(len(message) / UPLOAD_RATE, self._connection.timeout)
-            _set_patience(socket, max(silence or self._first_silence, upload))
+        patience = silence or self._first_silence
+        if len(message) > LARGE:
+            patience = max(patience, min(len(message) / UPLOAD_RATE, self._connection.timeout))
         try:
-            send(socket, message)
-            return decode_reply(receive(socket))
+            send_within(socket, message, patience)
+            return decode_reply(receive_within(socket, patience))
         except zmq.Again:
             return None
         except zmq.ZMQError as error:
@@ -195,9 +194,6 @@ class Session:
             # word. What this socket sends next would lack its envelope.
             opened.pop(uri).close()
             return None
-        finally:
-            if not (is_usual or socket.closed):
-                _set_patience(socket, self._first_silence)
 
     def _insist(
         self, request: Request, reply: WireReply | None, uri: str, patience: float | None
@@ -301,7 +297,6 @@ class Session:
         # What is sent while the server is away would all arrive when it is back.
         socket.immediate = True
         socket.reconnect_ivl = RECONNECT_INTERVAL
-        _set_patience(socket, self._first_silence)
         try:
             connect(socket, uri, self._connection.ipv6.get(uri, False))
         except AddressError:
@@ -328,14 +323,14 @@ class Session:
             socket = self._sockets.get(uri) or self._open(uri, self._sockets)
             if self._probed is not None:
                 with contextlib.suppress(zmq.Again):
-                    receive(socket, zmq.NOBLOCK)
+                    receive(socket, AT_ONCE)
                     self._probed = None
                     connection.turn(is_away=False)
                     return uri
             now = time.monotonic()
             if self._probed is None or now - self._probed >= PROBE_INTERVAL:
                 with contextlib.suppress(zmq.Again):  # its connection is not made yet
-                    socket.send(_PROBE, zmq.NOBLOCK)
+                    socket.send(_PROBE, AT_ONCE)
                     self._probed = now
         except zmq.ZMQError as error:
             raise self._fault(error, uri) from error
@@ -459,10 +454,6 @@ class Session:
 
 def _closed_meanwhile(uri: str) -> str:
     return f"the connection to {uri} was closed meanwhile"
-
-
-def _set_patience(socket: Socket, seconds: float) -> None:
-    socket.sndtimeo = socket.rcvtimeo = max(1, int(seconds * 1000))
 
 
 def _who() -> str:

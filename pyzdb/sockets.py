@@ -14,6 +14,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -58,6 +59,34 @@ attribute of a socket, whose class has its own way to find them."""
 
 _READABLE = int(zmq.POLLIN)
 """As a plain number: the operators of an enumeration cost more than the call that it is for."""
+
+
+_WRITABLE = int(zmq.POLLOUT)
+
+AT_ONCE = int(zmq.NOBLOCK)
+
+
+def send_within(socket: Socket, message: bytes, seconds: float) -> None:
+    """Send a message as soon as it can go. Raises zmq.Again after so many seconds; a signal does
+    not prolong them, as it does the timeouts of ZeroMQ, which begin anew."""
+    try:
+        send(socket, message, AT_ONCE)
+    except zmq.Again:
+        zmq.zmq_poll([(socket, _WRITABLE)], int(seconds * 1000))
+        send(socket, message, AT_ONCE)
+
+
+def receive_within(socket: Socket, seconds: float) -> bytes:
+    """The next message. Raises zmq.Again after so many seconds, as `send_within` does."""
+    end = time.monotonic() + seconds
+    while True:
+        zmq.zmq_poll([(socket, _READABLE)], int(seconds * 1000))
+        try:
+            return receive(socket, AT_ONCE)
+        except zmq.Again:  # also after an answer to what was asked before, which is dropped
+            seconds = end - time.monotonic()
+            if seconds <= 0:
+                raise
 
 
 def readable(sockets: Iterable[Socket]) -> list[Socket]:

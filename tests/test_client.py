@@ -234,6 +234,28 @@ def test_silence_is_an_error_that_names_the_address_and_what_to_start() -> None:
     assert "`python server.py -ro` starts one" in str(of_a_read.value)
 
 
+def test_signals_do_not_prolong_the_wait_for_a_silent_server() -> None:
+    ticks = 0
+
+    def tick(*_: object) -> None:
+        nonlocal ticks
+        ticks += 1
+        if ticks > 1000:  # 20 s
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    before = signal.signal(signal.SIGALRM, tick)
+    db, connection = client(free_uris(1)[0], timeout=0.5)
+    with connection:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+            with pytest.raises(ServerTimeout):
+                db["x"] = 1
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+    assert ticks <= 1000
+
+
 def test_a_client_may_be_there_before_its_server(server: Server) -> None:
     server.stop()
     db, connection = client(server.write_uri)

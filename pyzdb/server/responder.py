@@ -24,9 +24,7 @@ import zmq
 from pyzdb.database import Database
 from pyzdb.errors import MessageError
 from pyzdb.messages import Envelope, Reply, encode_reply
-from pyzdb.sockets import Socket, readable, receive, send
-
-AT_ONCE = int(zmq.NOBLOCK)
+from pyzdb.sockets import AT_ONCE, Socket, readable, receive, send
 
 IDLE = 0.25
 """Seconds that a server waits for messages before it looks after leases and syncs that are due."""
