@@ -197,9 +197,21 @@ def test_the_file_may_be_missing_for_a_moment(
     assert reader.look() == {"x": 1}
     away = path.with_name("away")
     path.rename(away)
+    assert reader.look() == {"x": 1}
+    away.rename(path)
     writer.put("x", 2)
     assert reader.look() == {"x": 2}
-    away.rename(path)
+
+
+def test_a_file_that_was_removed_and_saved_anew_is_followed(
+    path: Path, writer: Engine, reader: Following
+) -> None:
+    writer.put("x", 1)
+    writer.save()
+    assert reader.look() == {"x": 1}
+    path.unlink()
+    writer.put("x", 2)
+    assert reader.look() == {"x": 2}
     writer.put("x", 3)
     assert reader.look() == {"x": 3}
 
