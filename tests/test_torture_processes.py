@@ -1,5 +1,7 @@
 """Servers as processes, and what may stand between them and their clients."""
 
+import random
+
 import pytest
 
 from pyzdb.client import client
@@ -43,3 +45,14 @@ def test_addresses_are_different_and_no_outgoing_connection_gets_their_ports():
     uris = free_uris(5)
     assert len(set(uris)) == 5
     assert all(int(uri.rpartition(":")[2]) in PORTS for uri in uris)
+
+
+def test_processes_whose_chance_has_the_same_seed_get_addresses_of_their_own():
+    before = random.getstate()
+    try:
+        random.seed(0)
+        one = free_uris(4)
+        random.seed(0)
+        assert not set(one) & set(free_uris(4))
+    finally:
+        random.setstate(before)

@@ -184,5 +184,7 @@ def free_uris(number: int) -> list[str]:
 
     All of 127.0.0.0/8 is this machine: a host drawn from it stays ours while a server restarts.
     """
-    host = ".".join(["127", *(str(random.randint(1, 254)) for _ in range(3))])
-    return [f"tcp://{host}:{port}" for port in random.sample(PORTS, number)]
+    # Hypothesis gives `random` the same seed in every process that runs tests.
+    chance = random.SystemRandom()
+    host = ".".join(["127", *(str(chance.randint(1, 254)) for _ in range(3))])
+    return [f"tcp://{host}:{port}" for port in chance.sample(PORTS, number)]
