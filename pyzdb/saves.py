@@ -53,12 +53,12 @@ class Saves:
             self._store.cancel_save()
             self._take_note()
         self._store.save(self._state)
-        self._durable = self._ended
+        self._durable, self._due = self._ended, self._snapshot_bytes
 
     def replace_missing(self, now: float) -> None:
         """Save in this process when the saved file is gone: until that has ended, a crash would
         leave a journal that continues nothing. ``now``: as `tick` takes it."""
-        if self._store.is_missing and now >= self._retry_from:
+        if self._store.snapshot_is_missing and now >= self._retry_from:
             try:
                 self.save()
             except SnapshotFailed as error:

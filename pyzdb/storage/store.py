@@ -71,7 +71,7 @@ class Store(Protocol):
         """Bytes of the last snapshot; 0 when there is none."""
 
     @property
-    def is_missing(self) -> bool:
+    def snapshot_is_missing(self) -> bool:
         """True when the last snapshot is not there any more."""
 
     @property
@@ -164,7 +164,7 @@ class FileStore:
         return self._journal.size
 
     @property
-    def is_missing(self) -> bool:
+    def snapshot_is_missing(self) -> bool:
         return self._watch.is_missing
 
     @property
@@ -448,7 +448,7 @@ class FileStore:
 class MemoryStore:
     """A store in memory: what was flushed is there when it is opened again."""
 
-    is_missing = False
+    snapshot_is_missing = False
 
     def __init__(self) -> None:
         self._flushed: list[bytes] = []
@@ -538,7 +538,7 @@ class ReadOnlyStore:
     """For a database that another process writes: it takes nothing."""
 
     sequence = journal_size = snapshot_size = 0
-    is_missing = False
+    snapshot_is_missing = False
     save_fd: int | None = None
 
     def take(self) -> Opened:
