@@ -22,7 +22,7 @@ from types import ModuleType
 from typing import Any, cast
 
 from pyzdb.errors import ConnectionClosed, Path, PyzdbError
-from pyzdb.holding import Holder, current_task
+from pyzdb.holding import Holding, current_task
 from pyzdb.messages import Command, Get, Request
 from pyzdb.operations import TABLE
 from pyzdb.proxy import Root
@@ -132,8 +132,7 @@ class Connection:
 
     def _read(self, request: Request) -> Any:
         uri = self.read_uri
-        idle = self._idle()
-        session = idle.pop() if idle else self._begin_session()
+        idle, session = self._take_session()
         try:
             if uri is not None:
                 # What this process has seen, and what it has written, is there in all it reads.
@@ -145,19 +144,19 @@ class Connection:
             idle.append(session)
 
     def _do(self, request: Request, once: bool = True) -> Any:
-        idle = self._idle()
-        session = idle.pop() if idle else self._begin_session()
+        idle, session = self._take_session()
         try:
             return session.do(request) if once else session.ask(request)
         finally:
             idle.append(session)
 
-    def _idle(self) -> list[Session]:
-        """The sessions of this thread that are not in use."""
+    def _take_session(self) -> tuple[list[Session], Session]:
+        """A session of this thread that is not in use, and the list that it goes back to."""
         if self._may_warn and "asyncio" in sys.modules and current_task() is not None:
             self._may_warn = False
             warnings.warn(_BLOCKS, RuntimeWarning, stacklevel=5)
-        return self._own.idle
+        idle = self._own.idle
+        return idle, idle.pop() if idle else self._begin_session()
 
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         """Do all commands or none, and return their results."""
@@ -167,8 +166,7 @@ class Connection:
 
     def lock(self, timeout: float | None = None, lease: float | None = None) -> None:
         """Wait for the lock of the whole tree. Raises LockTimeout."""
-        idle = self._idle()
-        session = idle.pop() if idle else self._begin_session()
+        idle, session = self._take_session()
         try:
             session.lock(timeout, lease)
         finally:
@@ -176,8 +174,7 @@ class Connection:
 
     def unlock(self) -> None:
         """Give the lock back. Raises LockError when this thread does not hold it."""
-        idle = self._idle()
-        session = idle.pop() if idle else self._begin_session()
+        idle, session = self._take_session()
         try:
             session.unlock()
         finally:
@@ -273,7 +270,7 @@ class _Own(threading.local):
 
     def __init__(self) -> None:
         self.idle: list[Session] = []
-        self.holder = Holder()
+        self.holder = Holding()
 
 
 class _CallableModule(ModuleType):

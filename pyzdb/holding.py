@@ -15,7 +15,7 @@ from pyzdb.errors import LockError
 from pyzdb.messages import WireReply
 
 
-class Holder:
+class Holding:
     """The lock of one thread: its ``token`` (None: not held), the ``address`` that the server named
     for it, the ``uri`` to use under it, and the asyncio ``task`` that took it, if there is one."""
 

@@ -39,7 +39,7 @@ from pyzdb.errors import (
     PyzdbError,
     ServerTimeout,
 )
-from pyzdb.holding import Holder, whose
+from pyzdb.holding import Holding, whose
 from pyzdb.locks import lease_of
 from pyzdb.messages import Request, WireReply, decode_reply, encode_request
 from pyzdb.sockets import AT_ONCE, Context, Socket, connect, receive, receive_within, send_within
@@ -118,7 +118,7 @@ class Way(Protocol):
 class Session:
     """One client for the server, and its sockets."""
 
-    def __init__(self, connection: Way, context: Context, holder: Holder) -> None:
+    def __init__(self, connection: Way, context: Context, holder: Holding) -> None:
         # The connection itself would never be collected while a thread has its session.
         self._connection = weakref.proxy(connection)
         self._uri = connection.write_uri
