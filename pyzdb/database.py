@@ -3,25 +3,18 @@
 Rules this module keeps:
 
 - Everything goes through `handle`: a message in, the bytes of its answer out. What changes the
-  database is validated, applied, answered and then, by `_commit`, appended to the journal and
-  remembered, or it raises and nothing has changed.
-- When something is raised and the tree is not settled, nobody can tell what it is: nothing more
-  is answered or written, and the server ends. The next start has what was acknowledged.
+  database is validated, applied, answered and then committed (commits.py), or it raises and
+  nothing has changed.
 - Nobody may be told of an answer before `flush` has returned: then all that the answer shows is
   durable.
-- A record of the journal is the time it was made (seconds since the epoch, as a little-endian
-  double) and the message itself, in which all that could come out differently another time is
-  resolved. Replaying it is the same code as handling it.
 - What a message says of itself is never taken for granted: whether it reads or writes is said by
   the table in operations.py.
 """
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import logging
-import struct
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,6 +22,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from pyzdb.answers import Answers
+from pyzdb.commits import BROKEN, Commits, do_nothing
 from pyzdb.edits import Change
 from pyzdb.errors import (
     ChangeFailed,
@@ -40,7 +34,6 @@ from pyzdb.errors import (
     OperationError,
     PathTypeError,
     PyzdbError,
-    StorageFull,
     SyncFailed,
 )
 from pyzdb.filing import Filing
@@ -56,7 +49,6 @@ from pyzdb.messages import (
     Request,
     encode_reply,
     encode_request,
-    encode_value,
     read_request,
     shown,
     version_of,
@@ -71,7 +63,7 @@ from pyzdb.storage.files import Files, Taken
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
 from pyzdb.transaction import Transaction
-from pyzdb.tree import CHANGED, EDITING, SETTLED, Tree
+from pyzdb.tree import EDITING, SETTLED, Tree
 
 HISTORY_LIMIT = 10_000
 """Steps that can be undone unless the operator says otherwise."""
@@ -80,12 +72,8 @@ SNAPSHOT_BYTES = 32 * 1024 * 1024
 """Bytes of journal from which on the server saves by itself: some 170,000 small changes, which
 a start reads again in about a second."""
 
-STAMP = struct.Struct("<d")
-
 Found = tuple[Any, Operation]
 """What is at the path of a command, and what its function does there."""
-
-_BROKEN = "a change failed half-way: the server ends, and starts with all that was acknowledged"
 
 logger = logging.getLogger(__name__)
 
@@ -123,16 +111,16 @@ class Database:
         self._clock = clock
         self._monotonic = monotonic
         self._new_token = new_token
-        self._now = 0.0
-        self._body = b""  # the record of the change under way
         self._tells_errors = logger.isEnabledFor(logging.INFO)
         self._tells_all = logger.isEnabledFor(logging.DEBUG)
-        self._replayed = 0  # the sequence of the record that is being done again
-        self._unflushed = False
         self._history_limit = history_limit
         self._history_bytes = history_bytes
-        self.sequence = 0
         self.load(None, 0)
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last commit."""
+        return self._commits.sequence
 
     # --- start and end ---------------------------------------------------------------------
 
@@ -169,7 +157,7 @@ class Database:
         if self.history.limit != self._history_limit:
             limit = Request(CONFIGURE, 2, args=(self._history_limit,))
             self._configure(Envelope(limit, encode_request(limit)))
-            self.tree.state = SETTLED
+            self._commits.settle()
         self.flush()
         return notes
 
@@ -193,7 +181,9 @@ class Database:
             self.history = History(self.tree, HISTORY_LIMIT, self._history_bytes)
             self.lock = Lock()
             self._answers = Answers()
-            self.sequence = sequence
+            self._commits = Commits(
+                self._store, self._clock, self.tree, self.lock, self._answers, sequence
+            )
             if "history" in state:
                 self.history.restore(state["history"])
             if "answers" in state:
@@ -220,22 +210,21 @@ class Database:
 
     def replay(self, sequence: int, body: bytes) -> None:
         """Do again what a record of the journal says. Raises CorruptFile when it cannot be."""
-        self._replayed = sequence
+        commits = self._commits
         try:
-            (self._now,) = STAMP.unpack_from(body)
-            envelope = read_request(body[STAMP.size :])
+            envelope = read_request(commits.begin_replay(sequence, body))
             request = envelope.request
             self._filing.tell(request)
             _MODES[request.mode](self, envelope)
-            self.tree.state = SETTLED
-            self.sequence = sequence
+            commits.settle()
+            commits.sequence = sequence
         except MemoryError:
             raise
         except Exception as error:  # a record that this version did not make may raise anything
             text = f"{type(error).__name__}: {error}"
             raise CorruptFile(f"record {sequence} of the journal cannot be done: {text}") from error
         finally:
-            self._replayed = 0
+            commits.replayed = 0
 
     # --- messages --------------------------------------------------------------------------
 
@@ -261,7 +250,7 @@ class Database:
         request = envelope.request
         number = request.number
         if self.tree.state is not SETTLED:
-            raise ChangeFailed(_BROKEN)
+            raise ChangeFailed(BROKEN)
         if self._tells_all:
             logger.debug("%r asks for %s", request.client, shown(request))
         try:
@@ -287,24 +276,24 @@ class Database:
         except PyzdbError as error:
             # No name of this frame may keep it: its traceback leads back to the frame, and
             # nobody collects such a ring.
-            self._end_unless_settled(error)
+            self._commits.end_unless_settled(error)
             if self._tells_errors:
                 logger.info("%r: %s: %s", request.client, shown(request), type(error).__name__)
             answer = encode_reply(Reply(error=error), request.version, self.sequence)
         except Exception as error:
-            self._end_unless_settled(error)
+            self._commits.end_unless_settled(error)
             # A fault of this program: the tree is as it was, and the others go on.
             logger.exception("a request failed")
             text = f"{type(error).__name__} in the server: {error}"
             reply = Reply(error=OperationError(text))
             answer = encode_reply(reply, request.version, self.sequence)
         except BaseException as error:
-            self._end_unless_settled(error)
+            self._commits.end_unless_settled(error)
             raise
         else:
             if isinstance(reply, bytes):
                 # A commit. Only from here on nobody can take its answer for an error.
-                self.tree.state = SETTLED
+                self._commits.settle()
                 return reply
             if reply.wait is not None:
                 if request.version == 1:
@@ -319,27 +308,11 @@ class Database:
             self._answers.remember(request.client, number, answer, self.sequence)
         return answer
 
-    def _end_unless_settled(self, error: BaseException) -> None:
-        """Raise ChangeFailed when an error came between a change and the end of its commit."""
-        if self.tree.state is SETTLED:
-            return
-        self._store.fail(_BROKEN)
-        raise ChangeFailed(f"{_BROKEN} ({type(error).__name__}: {error})") from error
-
     def flush(self) -> None:
         """Make all that was handled durable. Raises SyncFailed: then nobody may be answered."""
-        if not self._unflushed:
-            return
-        try:
-            self._store.flush()
-        except BaseException as error:
-            self.tree.state = EDITING  # it shows what may not be durable
-            if isinstance(error, SyncFailed):
-                raise
-            self._end_unless_settled(error)
-        self._unflushed = False
-        self._filing.commit()
-        self._saves.replace_missing(self._monotonic())
+        if self._commits.flush():
+            self._filing.commit()
+            self._saves.replace_missing(self._monotonic())
 
     def tick(self) -> float | None:
         """Do what is due without a message, and return the seconds until it is to be called
@@ -348,7 +321,7 @@ class Database:
         if self.lock.has_ended(now):
             self._end_lock()
         elif self.lock.wants_record:
-            self._note_use_of_lock()
+            self._commits.note_use_of_lock()
         self._saves.tick(now)
         wait = self._store.tick()
         self._saves.replace_missing(now)
@@ -378,63 +351,6 @@ class Database:
             return Reply()
         envelope.request.ticket = ticket
         return Reply(wait="saving", ticket=ticket)
-
-    # --- commits ---------------------------------------------------------------------------
-
-    def _reserve(self, message: bytes, spare: bool = False) -> None:
-        """Make the record of a message, and room for it, before anything changes; with ``spare``
-        also where the disk is full, as it makes room itself or lets others go on.
-
-        Raises ReadOnlyError and StorageFull.
-        """
-        if self._replayed:
-            return
-        if self.lock.ended is not None:
-            # The journal must know that the lock is free before anyone else writes.
-            self._end_lock_in_journal(self.lock.ended)
-        self._now = self._clock()
-        self._body = STAMP.pack(self._now) + message
-        self._store.reserve(len(self._body), spare)
-
-    def _answer_to(self, request: Request, reply: Reply) -> bytes:
-        """The answer to a change, which is made before the change is kept. Raises EncodingError
-        and OperationError when there can be none."""
-        sequence = self._next()
-        if not self._replayed and reply.error is None:
-            return encode_value(reply, request.version, sequence)
-        # Earlier versions kept a change that had such an answer.
-        if self._replayed and not request.number:
-            return b""
-        return encode_reply(reply, request.version, sequence)
-
-    def _commit(
-        self, envelope: Envelope, answer: bytes, finish: Callable[..., None], *args: Any
-    ) -> bytes:
-        """Keep a change for which there are room and an answer; ``finish`` does the rest of it.
-
-        All that takes memory is done by now: what fails here ends the server. The tree is CHANGED
-        until the caller of it all has the answer.
-        """
-        tree = self.tree
-        if tree.state is EDITING:  # source that the server runs may have caught what says so
-            raise OperationError("a change was interrupted")
-        tree.state = CHANGED
-        if self._replayed:
-            self.sequence = self._replayed
-        else:
-            self.sequence = self._store.append(self._body)
-            self._unflushed = True
-        request = envelope.request
-        if self.lock.held is not None:
-            self.lock.note(request, self._now)
-        finish(*args)
-        if request.number:
-            self._answers.remember(request.client, request.number, answer, self.sequence)
-        return answer
-
-    def _next(self) -> int:
-        """The sequence that the change under way will get."""
-        return self._replayed or self._store.sequence + 1
 
     # --- commands --------------------------------------------------------------------------
 
@@ -473,7 +389,7 @@ class Database:
     ) -> Reply | bytes:
         """Do a batch, or the one command for which this was ``found``, as one step."""
         request = envelope.request
-        if not request.tagged or self._replayed:
+        if not request.tagged or self._commits.replayed:
             return self._do(request, envelope, commands, found)
         commands, taken = self._filing.take(commands)
         try:
@@ -492,10 +408,11 @@ class Database:
         taken: Sequence[Taken] = (),
     ) -> Reply | bytes:
         """The same when the files in it are ``taken``; ``request`` is what is answered."""
+        commits = self._commits
         if found is None:
             return self._do_all(request, envelope, commands, taken)
         [command] = commands
-        self._reserve(envelope.message, command.func in REMOVING)
+        commits.reserve(envelope.message, command.func in REMOVING)
         value, operation = found
         tree = self.tree
         was_plain = tree.plain
@@ -503,12 +420,12 @@ class Database:
         try:
             plain = not envelope.request.tagged
             result = tree.write(command, value, operation, plain, done, envelope)
-            answer = self._answer_to(request, Reply(result))
+            answer = commits.answer_to(request, Reply(result))
         except BaseException:
             tree.take_back(done, 0, was_plain)
             raise
-        step = Step(command.func or "", command.place(), self._now, envelope.request.client, done)
-        return self._commit(envelope, answer, self._keep, step, taken)
+        step = Step(command.func or "", command.place(), commits.now, envelope.request.client, done)
+        return commits.commit(envelope, answer, self._keep, step, taken)
 
     def _do_all(
         self,
@@ -518,21 +435,22 @@ class Database:
         taken: Sequence[Taken],
     ) -> Reply | bytes:
         """Do all commands of a request or none."""
+        commits = self._commits
         message = envelope.message
         spare = all(command.func in REMOVING for command in commands)
         plain = not envelope.request.tagged
-        done = Transaction(self.tree, lambda: self._reserve(message, spare), plain)
+        done = Transaction(self.tree, lambda: commits.reserve(message, spare), plain)
         try:
             results = done.all(commands)
             reply = Reply(results, plain=done.only_fetched and self.tree.plain)
             if not done.begun:
                 return reply
-            answer = self._answer_to(request, reply)
+            answer = commits.answer_to(request, reply)
         except BaseException:
             done.revert()
             raise
-        step = Step("batch", (), self._now, envelope.request.client, done.changes)
-        return self._commit(envelope, answer, self._keep, step, taken)
+        step = Step("batch", (), commits.now, envelope.request.client, done.changes)
+        return commits.commit(envelope, answer, self._keep, step, taken)
 
     def _keep(self, step: Step, taken: Sequence[Taken] = ()) -> None:
         """Add a step to the history, and keep the files in it when there are changes."""
@@ -541,16 +459,18 @@ class Database:
             self._filing.keep(taken)
 
     def _undo(self, envelope: Envelope, steps: int) -> bytes:
-        self._reserve(envelope.message, spare=True)
-        answer = self._answer_to(envelope.request, Reply())
+        commits = self._commits
+        commits.reserve(envelope.message, spare=True)
+        answer = commits.answer_to(envelope.request, Reply())
         self.history.undo_steps(steps)
-        return self._commit(envelope, answer, _nothing)
+        return commits.commit(envelope, answer)
 
     def _redo(self, envelope: Envelope, steps: int) -> bytes:
-        self._reserve(envelope.message, spare=True)
-        answer = self._answer_to(envelope.request, Reply())
+        commits = self._commits
+        commits.reserve(envelope.message, spare=True)
+        answer = commits.answer_to(envelope.request, Reply())
         self.history.redo_steps(steps)
-        return self._commit(envelope, answer, _nothing)
+        return commits.commit(envelope, answer)
 
     def _steps(self, envelope: Envelope, limit: int | None) -> Reply:
         return Reply([step.shown() for step in self.history.steps(limit)])
@@ -562,8 +482,9 @@ class Database:
         return Reply({"sequence": self.sequence})
 
     def _configure(self, envelope: Envelope) -> bytes:
-        self._reserve(envelope.message, spare=True)
-        return self._commit(envelope, b"", self.history.set_limit, *envelope.request.args)
+        commits = self._commits
+        commits.reserve(envelope.message, spare=True)
+        return commits.commit(envelope, b"", self.history.set_limit, *envelope.request.args)
 
     # --- exec ------------------------------------------------------------------------------
 
@@ -572,12 +493,13 @@ class Database:
 
         The record holds what it did, and in place of the source what it printed.
         """
+        commits = self._commits
         request = envelope.request
         printed, failed = request.command or "", request.failed
         source = printed.encode()
-        done = Transaction(self.tree, lambda: self._reserve(source))
+        done = Transaction(self.tree, lambda: commits.reserve(source))
         try:
-            if self._replayed:
+            if commits.replayed:
                 for command in request.commands:
                     done.do(command)
             elif self._interpreter is None:
@@ -588,16 +510,16 @@ class Database:
             else:
                 printed, commands, failed = self._interpreter.run(printed, done)
                 envelope = self._filing.recorded(envelope, commands, (), printed, failed)
-                self._reserve(envelope.message)
+                commits.reserve(envelope.message)
             # An old client shows whatever it gets.
             is_error = failed and request.version != 1
             reply = Reply(error=ExecFailed(printed)) if is_error else Reply(printed)
-            answer = self._answer_to(request, reply)
+            answer = commits.answer_to(request, reply)
         except BaseException:
             done.revert()
             raise
-        step = Step("exec", (), self._now, request.client, done.changes)
-        return self._commit(envelope, answer, self._keep, step)
+        step = Step("exec", (), commits.now, request.client, done.changes)
+        return commits.commit(envelope, answer, self._keep, step)
 
     # --- the lock --------------------------------------------------------------------------
 
@@ -614,70 +536,47 @@ class Database:
         logger.info("the lease of the lock ended: %s had it", self.lock.held)
         self.lock.end()
 
-    def _end_lock_in_journal(self, ended: Held) -> None:
-        self.lock.ended = None
-        try:
-            self._record(Request("unlock", 2, token=ended.token), spare=True)
-        except BaseException:
-            self.lock.ended = ended
-            raise
-
-    def _note_use_of_lock(self) -> None:
-        """Have a restart know that a lock is used whose holder only reads."""
-        assert self.lock.held is not None
-        with contextlib.suppress(StorageFull):  # it is only a restart that would end it too soon
-            self._record(Request(RENEW, 2, token=self.lock.held.token))
-
-    def _record(self, request: Request, spare: bool = False) -> None:
-        """Make a record of the server's own, which changes nothing of the tree."""
-        envelope = Envelope(request, encode_request(request))
-        self._reserve(envelope.message, spare)
-        self._commit(envelope, b"", _nothing)
-        self.tree.state = SETTLED
-
     def _renew_lock(self, envelope: Envelope) -> bytes:
-        return self._commit(envelope, b"", _nothing)  # which takes note of it
+        return self._commits.commit(envelope)  # which takes note of it
 
     def _take_lock(self, envelope: Envelope) -> bytes:
+        commits = self._commits
         request = envelope.request
         # Earlier versions took the sequence for the token.
-        token = request.token or self._replayed or self._new_token()
-        if not self._replayed:
+        token = request.token or commits.replayed or self._new_token()
+        if not commits.replayed:
             request = replace(request, token=token)
             envelope = Envelope(request, encode_request(request))
-        self._reserve(envelope.message)
+        commits.reserve(envelope.message)
         if self.lock.held is not None:
             raise LockError("this client holds the lock already")
-        held = Held(token, lease_of(request.lease), request.version, request.client, self._now)
+        held = Held(token, lease_of(request.lease), request.version, request.client, commits.now)
         value = {"locked": True, "uri": self._lock_uri}
         if request.version != 1:
             value |= {"token": held.token, "lease": held.lease}
-        answer = self._answer_to(request, Reply(value))
-        if not self._replayed:
+        answer = commits.answer_to(request, Reply(value))
+        if not commits.replayed:
             logger.info("%r has the lock, with a lease of %s s", held.client, held.lease)
-        return self._commit(envelope, answer, self.lock.take, held, self._monotonic())
+        return commits.commit(envelope, answer, self.lock.take, held, self._monotonic())
 
     def _give_lock_back(self, envelope: Envelope) -> bytes:
+        commits = self._commits
         request = envelope.request
-        self._reserve(envelope.message, spare=True)
+        commits.reserve(envelope.message, spare=True)
         held = self.lock.held
         if held is None and not gives_up(request):
             raise LockError("this client does not hold the lock")
-        answer = self._answer_to(request, Reply({"locked": False}))
+        answer = commits.answer_to(request, Reply({"locked": False}))
         # A record of it even if there is nothing to free: what this client asked for before and
         # arrives late has an older number then, and is refused.
         is_its_own = held is not None and (not gives_up(request) or held.client == request.client)
-        if held is not None and is_its_own and not self._replayed:
+        if held is not None and is_its_own and not commits.replayed:
             logger.info("%r gave the lock back", held.client)
-        return self._commit(envelope, answer, self.lock.free if is_its_own else _nothing)
+        return commits.commit(envelope, answer, self.lock.free if is_its_own else do_nothing)
 
 
 def _no_memory() -> OperationError:
     return OperationError("MemoryError in the server: there is no room for so large a message")
-
-
-def _nothing() -> None:
-    """What is left to do of a change that is done."""
 
 
 _MODES: dict[str, Callable[[Database, Envelope], Reply | bytes]] = {

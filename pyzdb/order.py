@@ -22,7 +22,6 @@ from typing import Any
 PATIENCE = 8
 """How many times the keys of a dict are gone through before it pays to number them all."""
 
-
 MOVED = 3
 """Keys behind the first change, for each one before it, up to which it is quicker to move them than
 to fill the dict anew."""

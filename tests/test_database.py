@@ -13,7 +13,8 @@ from engine import NOON, Engine, Start, everything
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyzdb.database import HISTORY_LIMIT, STAMP, Database
+from pyzdb.commits import STAMP
+from pyzdb.database import HISTORY_LIMIT, Database
 from pyzdb.errors import (
     CorruptFile,
     ExecRefused,

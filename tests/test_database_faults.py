@@ -9,7 +9,8 @@ import pytest
 from disks import FaultyDisk, SmallDisk, broken, no_room
 from engine import NOON, Engine, Start, everything
 
-from pyzdb.database import STAMP, Database
+from pyzdb.commits import STAMP
+from pyzdb.database import Database
 from pyzdb.errors import (
     CorruptFile,
     EncodingError,

@@ -9,7 +9,7 @@ from engine import Engine, Start
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pyzdb.database import STAMP
+from pyzdb.commits import STAMP
 from pyzdb.errors import LockError, MessageError, OutcomeUnknown
 from pyzdb.locks import (
     DEFAULT_LEASE,

@@ -52,9 +52,7 @@ class SkippingDatabase(Database):
     """A planted fault: what was undone is not undone when the journal is read."""
 
     def replay(self, sequence: int, body: bytes) -> None:
-        if b'"undo"' in body:
-            self.sequence = sequence
-        else:
+        if b'"undo"' not in body:
             super().replay(sequence, body)
 
 

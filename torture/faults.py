@@ -27,6 +27,7 @@ from typing import Any, Literal, NamedTuple
 
 import pyzdb
 from pyzdb.cli import Arguments, run
+from pyzdb.commits import Commits
 from pyzdb.database import Database
 from pyzdb.edits import Change
 from pyzdb.errors import CorruptFile, SyncFailed
@@ -104,11 +105,19 @@ class Interruption:
         return self._trace
 
 
+class StubbornCommits(Commits):
+    """Commits that go on after one that failed half-way."""
+
+    def end_unless_settled(self, error: BaseException) -> None:
+        self.settle()
+
+
 class StubbornDatabase(Database):
     """A planted fault: after a change that failed half-way it goes on."""
 
-    def _end_unless_settled(self, error: BaseException) -> None:
-        self.tree.state = SETTLED
+    def load(self, state: State | None, sequence: int) -> None:
+        super().load(state, sequence)
+        self._commits.__class__ = StubbornCommits
 
 
 class KeepingTree(Tree):
