@@ -21,9 +21,9 @@ import zmq
 
 from benchmarks.measuring import Setup
 from benchmarks.processes import Work, repeat
-from pyzdb.server.service import POOL
-from pyzdb.sockets import Socket, readable, send
+from pyzdb.server.app import POOL
 from pyzdb.storage.disk import ZERO_FILL, Disk
+from pyzdb.transport.sockets import Socket, readable, send
 
 BACK_END = "inproc://back"
 

@@ -17,9 +17,9 @@ from time import perf_counter
 from benchmarks.measuring import MILLISECOND, MILLISECONDS, Benchmark, Goal, Measure, Setup
 from benchmarks.processes import fresh_python
 from benchmarks.tree import document
-from pyzdb.commits import STAMP
-from pyzdb.database import Database
-from pyzdb.messages import Request, decode_request, encode_request
+from pyzdb.engine.commits import STAMP
+from pyzdb.engine.database import Database
+from pyzdb.protocol.messages import Request, decode_request, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import FileStore

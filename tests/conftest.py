@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engine import Engine, Start
 from hypothesis import settings
-from programs import Server
 
 from pyzdb.client import client
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import FileStore, MemoryStore, Store
+from tests.support.engine import Engine, Start
+from tests.support.programs import Server
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and so would our programs be.
 signal.signal(signal.SIGINT, signal.default_int_handler)

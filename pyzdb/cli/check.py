@@ -18,16 +18,16 @@ from contextlib import contextmanager
 from typing import Any
 
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
-from pyzdb.database import Database
-from pyzdb.errors import Path, path_text
+from pyzdb.engine.database import Database
+from pyzdb.paths import Path, path_text
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
-from pyzdb.storage.holder import Holder
+from pyzdb.storage.file_lock import Holder
 from pyzdb.storage.parts import Part, part_names
 from pyzdb.storage.repair import hopeless, repair
 from pyzdb.storage.store import ReadOnlyStore
-from pyzdb.values import File
+from pyzdb.values.types import File
 
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:

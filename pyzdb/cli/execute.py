@@ -15,7 +15,7 @@ from pyzdb.cli import FAILED, OK, Arguments, fail, parser_of, run
 from pyzdb.cli.prompt import text_of
 from pyzdb.cli.statements import Statements
 from pyzdb.cli.terminal import CONTINUATION, PROMPT, is_terminal, terminal_lines
-from pyzdb.client import DEFAULT_URI, Connection, client
+from pyzdb.client.connection import DEFAULT_URI, Connection, client
 from pyzdb.errors import ExecFailed, ExecRefused, PyzdbError
 
 

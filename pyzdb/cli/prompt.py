@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 from pyzdb.cli import one_line
 from pyzdb.cli.statements import SOURCE_NAME, Statements
-from pyzdb.proxy import Proxy
-from pyzdb.values import File
+from pyzdb.proxy.root import Proxy
+from pyzdb.values.types import File
 
 ERROR_WIDTH = 500
 """Characters of an error that are shown: it is one line, and a message may quote a large value."""

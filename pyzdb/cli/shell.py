@@ -23,7 +23,7 @@ from pyzdb.cli.terminal import (
     plain_lines,
     terminal_lines,
 )
-from pyzdb.client import DEFAULT_TIMEOUT, DEFAULT_URI, client
+from pyzdb.client.connection import DEFAULT_TIMEOUT, DEFAULT_URI, client
 
 PATIENCE = 1.0
 """Seconds until the user is told what a query waits for: it is answered at once or something is

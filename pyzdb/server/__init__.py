@@ -1,5 +1,5 @@
 """A server: queues, the REP sockets behind them, and the database that they ask."""
 
-from pyzdb.server.service import Options, serve
+from pyzdb.server.app import Options, serve
 
 __all__ = ["Options", "serve"]

@@ -12,7 +12,7 @@ import zmq
 
 from pyzdb.errors import AddressError
 from pyzdb.server.door import Door
-from pyzdb.sockets import Context, Socket, bind
+from pyzdb.transport.sockets import Context, Socket, bind
 
 LINGER = 500
 """Milliseconds that the end of a server waits for its last answers to leave."""

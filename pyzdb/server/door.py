@@ -25,7 +25,7 @@ from collections.abc import Callable
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from pyzdb.sockets import Context, Socket
+from pyzdb.transport.sockets import Context, Socket
 
 RESERVE = 64
 """Descriptors that are kept from clients, at most an eighth of all: for parts of the journal and

@@ -21,9 +21,9 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 
-from pyzdb.database import Database
+from pyzdb.engine.database import Database
 from pyzdb.errors import CorruptFile, StaleReplica, StorageError
-from pyzdb.messages import Envelope, Reply, encode_reply
+from pyzdb.protocol.messages import Envelope, Reply, encode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.file_folder import FileFolder

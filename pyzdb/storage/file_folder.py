@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pyzdb.storage.disk import Disk
-from pyzdb.values import Custom, File
+from pyzdb.values.types import Custom, File
 
 FILES_FOLDER = "bigfiles"
 """Where large files lie, beside the database."""

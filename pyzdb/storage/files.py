@@ -27,10 +27,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from pyzdb.errors import FileRefused, StorageError, StorageFull, key_text
+from pyzdb.errors import FileRefused, StorageError, StorageFull
+from pyzdb.paths import key_text
 from pyzdb.storage.disk import NO_ROOM, Disk, Identity, identity_of, remove
 from pyzdb.storage.file_folder import PREFIX_BYTES, FileFolder, with_files
-from pyzdb.values import File
+from pyzdb.values.types import File
 
 NAME_BYTES = 200
 """Bytes of the old name that are kept: with the prefix they stay below the 255 that file systems

@@ -28,16 +28,19 @@ import pickle
 import re
 import struct
 from contextlib import closing
-from datetime import datetime, time
+from datetime import date, datetime, time, timedelta, timezone
+from decimal import Decimal
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, BinaryIO, NamedTuple, Protocol
+from uuid import UUID, SafeUUID
 from zlib import crc32
 
 from pyzdb.errors import StorageError
 from pyzdb.storage.disk import Disk, damage, newer
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.values import File, from_wire, to_wire
-from pyzdb.zones import Moment, Zone, kept, made
+from pyzdb.values.tags import from_wire, to_wire
+from pyzdb.values.types import Custom, File
+from pyzdb.values.zones import Moment, Zone, ZoneName, kept, made
 
 State = dict[str, Any]
 
@@ -53,31 +56,6 @@ CHUNK = 1 << 20
 _HEADER = struct.Struct("<17sQQII")
 HEADER_SIZE = _HEADER.size
 _CHECKED = HEADER_SIZE - 4
-
-ALLOWED = frozenset(
-    {
-        ("builtins", "bytearray"),
-        ("builtins", "complex"),
-        ("builtins", "frozenset"),
-        ("builtins", "set"),
-        ("builtins", "slice"),
-        ("datetime", "date"),
-        ("datetime", "datetime"),
-        ("datetime", "time"),
-        ("datetime", "timedelta"),
-        ("datetime", "timezone"),
-        ("decimal", "Decimal"),
-        ("uuid", "SafeUUID"),
-        ("uuid", "UUID"),
-        ("zoneinfo", "ZoneInfo"),
-        ("pyzdb.values", "Custom"),
-        ("pyzdb.values", "File"),
-        ("pyzdb.values", "from_wire"),
-        ("pyzdb.zones", "Zone"),
-        ("pyzdb.zones", "ZoneName"),
-    }
-)
-"""Every class and function that a snapshot may name: values, and none that acts."""
 
 _PYTHON_2 = {"__builtin__": "builtins"}
 
@@ -111,7 +89,7 @@ class _Pickler(pickle.Pickler):
             return self.folder.stored(obj).__reduce__()
         if isinstance(obj, type | FunctionType | BuiltinFunctionType):
             return NotImplemented
-        if (kind.__module__, kind.__qualname__) in ALLOWED:
+        if (kind.__module__, kind.__qualname__) in NAMES:
             return NotImplemented
         return (from_wire, (to_wire(obj)[0],))
 
@@ -149,25 +127,41 @@ def _from_wire(wire: Any) -> Any:
     return from_wire(wire, keep=True)
 
 
-_KEEPING: dict[tuple[str, str], Any] = {
+NAMES: dict[tuple[str, str], Any] = {
+    ("builtins", "bytearray"): bytearray,
+    ("builtins", "complex"): complex,
+    ("builtins", "frozenset"): frozenset,
+    ("builtins", "set"): set,
+    ("builtins", "slice"): slice,
+    ("datetime", "date"): date,
     ("datetime", "datetime"): _datetime,
     ("datetime", "time"): _time,
-    ("pyzdb.values", "from_wire"): _from_wire,
+    ("datetime", "timedelta"): timedelta,
+    ("datetime", "timezone"): timezone,
+    ("decimal", "Decimal"): Decimal,
+    ("uuid", "SafeUUID"): SafeUUID,
+    ("uuid", "UUID"): UUID,
     ("zoneinfo", "ZoneInfo"): _Name,
+    ("pyzdb.values", "Custom"): Custom,
+    ("pyzdb.values", "File"): File,
+    ("pyzdb.values", "Zone"): Zone,
+    ("pyzdb.values", "ZoneName"): ZoneName,
+    ("pyzdb.values", "from_wire"): _from_wire,
+    ("pyzdb.zones", "Zone"): Zone,  # as version 0.1 named them
+    ("pyzdb.zones", "ZoneName"): ZoneName,
 }
-"""What is called in the place of what a snapshot names."""
+"""Every name that a snapshot may have, and what is called for it: values, and none that acts. The
+names are those of the format, not of modules."""
 
 
 class _Unpickler(pickle.Unpickler):
     folder: FileFolder | None = None
 
     def find_class(self, module: str, name: str) -> Any:
-        module = _PYTHON_2.get(module, module)
-        if (module, name) == ("pyzdb.values", "File"):
-            return self._file
-        if (module, name) not in ALLOWED:
+        known = NAMES.get((_PYTHON_2.get(module, module), name))
+        if known is None:
             raise pickle.UnpicklingError(f"it names {module}.{name}, which is refused")
-        return _KEEPING.get((module, name)) or super().find_class(module, name)
+        return self._file if known is File else known
 
     def _file(self, *fields: Any) -> File:
         file = File(*fields)

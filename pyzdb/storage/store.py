@@ -28,11 +28,11 @@ from pyzdb.storage import snapshot as snapshots
 from pyzdb.storage.contents import Contents, keep_aside, keep_original, read_contents
 from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, remove, replaced
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.holder import Holder
+from pyzdb.storage.file_lock import Holder
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.parts import part_names
 from pyzdb.storage.published import Published
-from pyzdb.storage.saving import Saving
+from pyzdb.storage.saver import Saving
 from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
 from pyzdb.storage.watch import Watch
 

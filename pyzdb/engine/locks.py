@@ -1,0 +1,237 @@
+"""The lock of the whole tree: who holds it, until when, and who is next.
+
+Rules this module keeps:
+
+- A lock has a lease, which each use renews; when it ends, the lock is free. The clock is
+  monotonic, so nobody's change of the date frees or keeps it.
+- Its fencing token is a random number that nobody can guess, chosen when the lock is given and kept
+  in its record. Tokens are compared, never ordered: a message with a token that is not, or no
+  longer, that of the lock is refused.
+- Over a restart a lease goes on with what was left of it, by the date of the last record that
+  shows the lock in use. Of a holder that only reads a record is made from time to time.
+- The lock goes to those who ask for it in the order of asking. Whoever asks for anything else is
+  served when it is free, and nobody who asks later gets the lock before that. Who does not come
+  back loses its place.
+- Clients of version 1 know no token: they are told by the socket that they were sent to.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, NamedTuple
+
+from pyzdb.errors import LockError
+from pyzdb.protocol.messages import CONFIGURE, Request, Waiting
+
+TOKEN_BYTES = 8
+"""Bytes of a token, of which one bit is dropped: every parser takes it, and nobody guesses it."""
+
+FIRST_RETURN = 0.002
+"""Seconds until who is next comes back at least: the lock is idle for so long, and a look at it
+costs a twentieth of that."""
+
+LONGEST_RETURN = 0.1
+"""Seconds until who waits comes back at most: a lock that is free is noticed soon."""
+
+HELD_SHARE = 0.1
+"""The part of the time that the lock has been held after which who is next comes back: so little
+more does a turn take."""
+
+PLACE_KEPT = 1.0
+"""Seconds that a place in the line is kept for who does not come back: ten times the longest until
+it should, as a busy machine may be late, and as long as others wait for the dead."""
+
+MAX_WAITING = 10_000
+"""Places in the line: more than a server has clients. Who comes when it is full waits without."""
+
+NAME_SHOWN = 200
+"""Characters of the id of a client that others are shown."""
+
+_LOST = "the lock is lost: its lease ended, and what comes from its holder is refused"
+
+_OF_OTHERS = frozenset({"unlock", CONFIGURE})
+"""What a record may be under a lock without showing that it is used."""
+
+
+class Held(NamedTuple):
+    """A lock that is given: ``client`` has it ``since`` then, in seconds since the epoch."""
+
+    token: int
+    lease: float
+    version: int
+    client: str = ""
+    since: float = 0.0
+
+    def __str__(self) -> str:
+        """Whose it is, for others: without its token."""
+        name = repr(self.client[:NAME_SHOWN])[1:-1] or "a client of version 1"
+        return f"{name} since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+class Line:
+    """Who waits for the lock, in order of asking; times are seconds of a monotonic clock.
+
+    ``kept`` tells until when each place is; each request looks whether there is one.
+    """
+
+    def __init__(self) -> None:
+        self.kept: dict[object, float] = {}
+
+    def wait(self, who: object, now: float, pace: float) -> float:
+        """Give or keep the place of ``who`` (None: it has none), and return the seconds until it is
+        to come back: ``pace`` for the first."""
+        ahead = 0
+        if who is not None:
+            self._drop_dead(now)
+            if len(self.kept) >= MAX_WAITING and who not in self.kept:
+                self.kept = {each: end for each, end in self.kept.items() if now < end}
+            if len(self.kept) < MAX_WAITING or who in self.kept:
+                self.kept[who] = now + PLACE_KEPT
+            places = islice(self.kept, int(LONGEST_RETURN / FIRST_RETURN))
+            ahead = next((place for place, each in enumerate(places) if each == who), MAX_WAITING)
+        return min(pace * (ahead + 1), LONGEST_RETURN)
+
+    def is_first(self, who: object, now: float) -> bool:
+        """True when nobody who still waits came before ``who``."""
+        self._drop_dead(now)
+        return not self.kept or next(iter(self.kept)) == who
+
+    def leave(self, who: object) -> None:
+        """Give up a place, if there is one."""
+        self.kept.pop(who, None)
+
+    def _drop_dead(self, now: float) -> None:
+        kept = self.kept
+        while kept:
+            first = next(iter(kept))
+            if now < kept[first]:
+                return
+            del kept[first]
+
+
+class Lock:
+    """The lock of one database. Times are seconds of a monotonic clock, but those that are called
+    a date, which are seconds since the epoch.
+
+    ``ended`` is a lock whose lease has ended, until the journal tells that it has.
+    """
+
+    def __init__(self) -> None:
+        self.held: Held | None = None
+        self.ended: Held | None = None
+        self.line = Line()
+        self._taken = 0.0
+        self._ends = 0.0
+        self._ends_in_journal = 0.0
+        self._used = 0.0  # the date of the last record that shows it in use
+
+    def take(self, held: Held, now: float) -> None:
+        """Give the lock to somebody, with a full lease."""
+        self.held = held
+        self._taken = now
+        self._ends = self._ends_in_journal = now + held.lease
+        self._used = held.since
+
+    def free(self) -> None:
+        """Take the lock back."""
+        self.held = None
+
+    def end(self) -> None:
+        """Take the lock back from who has not used it for its lease."""
+        self.ended, self.held = self.held, None
+
+    def has_ended(self, now: float) -> bool:
+        """True when there is a lock whose lease has ended."""
+        return self.held is not None and now >= self._ends
+
+    def admits(self, request: Request, on_lock_socket: bool, now: float) -> bool:
+        """True for a message that may be served now, False for one that has to wait.
+
+        Raises LockError for one that comes too late: from a holder whose lock has ended.
+        """
+        held, token = self.held, request.token
+        if held is not None and (
+            token == held.token or (token is None and on_lock_socket and held.version == 1)
+        ):
+            self._ends = now + held.lease
+            return True
+        if token is not None or on_lock_socket:
+            raise LockError(_LOST)
+        who = _who(request)
+        if gives_up(request) or (
+            held is None and (request.mode != "lock" or self.line.is_first(who, now))
+        ):
+            self.line.leave(who)
+            return True
+        return request.mode == "hello"
+
+    def wait(self, request: Request, now: float) -> Waiting:
+        """What who has to wait is told; it has a place in the line from now on."""
+        held = self.held
+        pace = FIRST_RETURN if held is None else max(FIRST_RETURN, (now - self._taken) * HELD_SHARE)
+        return Waiting(self.line.wait(_who(request), now, pace), "" if held is None else str(held))
+
+    # --- over a restart --------------------------------------------------------------------
+
+    def note(self, request: Request, date: float) -> None:
+        """Take note of a record that is made while there is a lock."""
+        held = self.held
+        if held is not None and (
+            request.token == held.token or (held.version == 1 and request.mode not in _OF_OTHERS)
+        ):
+            self._used = date
+            self._ends_in_journal = self._ends
+
+    @property
+    def wants_record(self) -> bool:
+        """True when the journal should be told that the lock is used."""
+        held = self.held
+        return held is not None and self._ends - self._ends_in_journal > held.lease / 2
+
+    def state(self) -> tuple[Any, ...] | None:
+        """What a snapshot keeps, as builtins: also the date from which on the lease counts."""
+        held = self.held or self.ended
+        return None if held is None else (*held, self._used)
+
+    def restore(self, state: tuple[Any, ...] | None, now: float) -> None:
+        """Take the place of what ``state`` described."""
+        if state is None:
+            return
+        token, lease, version, *more = state
+        if not more:  # earlier versions kept no more, and a restart gave a full lease
+            self.take(Held(token, lease, version), now)
+            self._used = math.inf
+            return
+        client, since, used = more
+        self.take(Held(token, lease, version, client, since), now)
+        self._used = used
+
+    def resume(self, now: float, date: float) -> None:
+        """Go on after all records with what is left of the lease, all of it if the clock was set
+        back meanwhile."""
+        held = self.held
+        if held is not None:
+            self._used = min(self._used, date)
+            unused = min(date - self._used, held.lease)
+            self._ends = self._ends_in_journal = now + held.lease - unused
+
+
+def gives_up(request: Request) -> bool:
+    """True for a message of a client that gives back what it may have been granted, and asks for
+    the lock no more: it names itself and not a token, which it has not heard of."""
+    names_itself = bool(request.client) and request.number > 0
+    return request.mode == "unlock" and request.token is None and names_itself
+
+
+def new_token() -> int:
+    """A fencing token."""
+    return int.from_bytes(os.urandom(TOKEN_BYTES)) >> 1
+
+
+def _who(request: Request) -> object:
+    """Whose place in the line it is: a client of version 1 waits with one and the same message.
+    None for who has not said its name yet."""
+    return request.client or (id(request) if request.version == 1 else None)

@@ -1,0 +1,270 @@
+"""The few primitive edits that every change of the tree is made of, each with its inverse.
+
+An edit is a tuple: a name of EDITS, then its arguments. It is applied to one container, dict or
+list, and can not fail there: who makes an edit has checked it. A change is
+
+    (path, undo, redo, size)
+
+the path of the container (tuple of keys), two edits that take each other back, key order
+included, and about how many bytes it costs to remember them. Edits hold the values themselves
+and no copies: changes are undone last-in first-out, so at that moment a value is again what it
+was when its change was made. For the same reason the tree and the changes are pickled together.
+
+    =====================================  ================================================
+    edit                                   what it does
+    =====================================  ================================================
+    ("set", key, value)                    replace the value of a key or index that is there
+    ("add", key, value, place)             add a key to a dict before the key that is at
+                                           ``place`` (int), None: at the end
+    ("drop", key)                          remove a key of a dict
+    ("clear",)                             remove all keys of a dict
+    ("fill", items)                        put all items of a dict into an empty one
+    ("splice", start, count, items)        replace ``count`` items of a list from ``start``
+    ("cut", start, stop, step)             remove every ``step``-th item of a list
+    ("weave", start, stop, step, items)    put such items back in their places
+    ("order", items)                       put the items of a list in another order
+    ("reverse",)                           turn a list around
+    =====================================  ================================================
+
+Every edit takes the time of what it moves. To drop a key of a dict, and to add it again, takes
+time that grows with the keys before it or behind it, unless it is the last: a dict knows no
+places. What does many of these goes through the dict but once (order.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from pyzdb.operations.order import Orders, Places, Reordering
+from pyzdb.paths import Path
+from pyzdb.values.json_text import Shape, shape_of
+from pyzdb.values.plain import MAX_DEPTH, too_deep
+from pyzdb.values.types import Custom
+
+Edit = tuple[Any, ...]
+Change = tuple[Path, Edit, Edit, int]
+Pair = tuple[Edit, Edit]
+"""An edit that undoes, and the one that it takes back."""
+
+VALUE_SIZE = 50
+"""About the bytes of memory that a value takes beside its characters."""
+
+REFERENCE_SIZE = 8
+"""Bytes that a container takes for each value in it."""
+
+CHANGE_SIZE = 400
+"""About the bytes of a change itself: four tuples and a path."""
+
+_TOO_DEEP = f"the value would lie deeper than {MAX_DEPTH} levels"
+
+AROUND_VALUE = 2
+"""Levels of a message around the values in it: the object, and the array of arguments."""
+
+_UNPLACED: Edit = ("add",)
+
+_SEQUENCES = frozenset({list, tuple, set, frozenset})
+
+
+def _set(container: Any, key: Any, value: Any) -> None:
+    container[key] = value
+
+
+def _add(container: dict[Any, Any], key: Any, value: Any, place: int | None) -> None:
+    if place is None:
+        container[key] = value
+    else:
+        reordering = Reordering(container)
+        reordering.add(key, value, place)
+        reordering.finish()
+
+
+def _drop(container: dict[Any, Any], key: Any) -> None:
+    # popitem leaves no hole behind the last key, through which the next look at it would go. And
+    # a key that equals nothing (NaN read from a snapshot) can only be the last one.
+    if next(reversed(container)) == key or key not in container:
+        container.popitem()
+    else:
+        del container[key]
+
+
+def _clear(container: dict[Any, Any]) -> None:
+    container.clear()
+
+
+def _fill(container: dict[Any, Any], items: dict[Any, Any]) -> None:
+    container.update(items)
+
+
+def _splice(container: list[Any], start: int, count: int, items: list[Any]) -> None:
+    container[start : start + count] = items
+
+
+def _cut(container: list[Any], start: int, stop: int, step: int) -> None:
+    del container[start:stop:step]
+
+
+def _weave(container: list[Any], start: int, stop: int, step: int, items: list[Any]) -> None:
+    back = dict(zip(range(start, stop, step), items, strict=True))
+    others = iter(container[:])
+    places = range(len(container) + len(items))
+    container[:] = [back[place] if place in back else next(others) for place in places]
+
+
+def _order(container: list[Any], items: list[Any]) -> None:
+    container[:] = items
+
+
+def _reverse(container: list[Any]) -> None:
+    container.reverse()
+
+
+EDITS: dict[str, Callable[..., None]] = {
+    "set": _set,
+    "add": _add,
+    "drop": _drop,
+    "clear": _clear,
+    "fill": _fill,
+    "splice": _splice,
+    "cut": _cut,
+    "weave": _weave,
+    "order": _order,
+    "reverse": _reverse,
+}
+
+
+def apply(container: Any, edit: Edit) -> None:
+    """Do one edit to a container."""
+    EDITS[edit[0]](container, *edit[1:])
+
+
+def apply_all(targets: Iterable[tuple[Any, Edit]]) -> None:
+    """Do edits that undo, the newest change first, each to its container; the next container is
+    asked for when the edit before it is done."""
+    orders = Orders(apply)
+    for container, edit in targets:
+        orders.apply(container, edit)
+    orders.finish()
+
+
+def put(container: dict[Any, Any], key: Any, value: Any) -> Pair:
+    """The edits that store a value under a key of a dict, new or not."""
+    if key in container:
+        return ("set", key, container[key]), ("set", key, value)
+    return ("drop", key), ("add", key, value, None)
+
+
+def replace(container: Any, key: Any, value: Any) -> Pair:
+    """The edits that replace the value of a key or an index that is there."""
+    return ("set", key, container[key]), ("set", key, value)
+
+
+def drop(key: Any) -> Pair:
+    """The edits that remove a key which is in a dict: what undoes it is known when `placed`."""
+    return _UNPLACED, ("drop", key)
+
+
+def placed(container: dict[Any, Any], key: Any, places: Places) -> Pair:
+    """The edits that remove a key which is in a dict."""
+    # The key as it is stored: 1 and True are one key, and undo brings back the first.
+    stored, place = places.take(container, key)
+    return ("add", stored, container[stored], place), ("drop", stored)
+
+
+def clear(container: dict[Any, Any]) -> Pair:
+    """The edits that remove all keys of a dict."""
+    return ("fill", container.copy()), ("clear",)
+
+
+def splice(container: list[Any], start: int, count: int, items: list[Any]) -> Pair:
+    """The edits that replace ``count`` items of a list from ``start`` on."""
+    old = container[start : start + count]
+    return ("splice", start, len(items), old), ("splice", start, count, items)
+
+
+def cut(container: list[Any], places: range) -> Pair:
+    """The edits that remove the items at some places of a list."""
+    if places.step < 0:
+        places = places[::-1]
+    ends = (places.start, places.stop, places.step)
+    return ("weave", *ends, container[slice(*ends)]), ("cut", *ends)
+
+
+def order(container: list[Any], items: list[Any]) -> Pair:
+    """The edits that put the items of a list in another order."""
+    return ("order", container[:]), ("order", items)
+
+
+REVERSE: Pair = (("reverse",), ("reverse",))
+
+
+def size_of(value: Any, room: int, plain: bool = False) -> int:
+    """About how many bytes a value takes: the same in every process, so that all forget the same
+    steps. Raises ValueError when it has more than ``room`` containers inside one another.
+
+    ``plain`` (bool): it is known to be of plain JSON types, which takes fewer looks and gives the
+    same.
+    """
+    kind = type(value)
+    if kind is str or kind is bytes:
+        characters: int = len(value)
+        return VALUE_SIZE + characters
+    if kind is int:
+        return VALUE_SIZE + int.bit_length(value) // 8
+    children: Iterable[Any]
+    if kind is dict:
+        size = 2 * VALUE_SIZE * len(value)
+        if plain:
+            size += sum(map(len, value))
+            children = value.values()
+        else:
+            children = (*value, *value.values())
+    elif kind in _SEQUENCES:
+        size = VALUE_SIZE * len(value)
+        children = value
+    elif kind is Custom:
+        return size_of(value.fields, room)
+    else:
+        return VALUE_SIZE
+    if room <= 0:
+        raise ValueError(_TOO_DEEP)
+    for child in children:
+        kind = type(child)
+        if kind is str:
+            size += len(child)
+        elif kind is int:
+            size += child.bit_length() // 8
+        elif kind is not bool and kind is not float:
+            size += size_of(child, room - 1, plain) - VALUE_SIZE
+    return VALUE_SIZE + size
+
+
+def cost(undo: Edit, redo: Edit, room: int, plain: bool) -> int:
+    """About how many bytes it takes to remember two edits. Raises ValueError like size_of.
+
+    What undo brings back is counted by the change that once brought it in.
+    """
+    size = CHANGE_SIZE
+    kind = redo[0]
+    if kind == "set":
+        return size + size_of(redo[2], room, plain)
+    if kind == "add":
+        return size + size_of(redo[1], room, plain) + size_of(redo[2], room, plain)
+    for edit in (undo, redo):
+        if type(edit[-1]) in (list, dict):
+            size += REFERENCE_SIZE * len(edit[-1])
+    if kind == "splice":
+        size += sum([size_of(item, room, plain) for item in redo[3]])
+    return size
+
+
+def cost_in(message: bytes, shape: Shape | None, value: Any, room: int) -> int:
+    """About what `cost` says of storing a value of plain JSON types that came alone in a JSON
+    message, without a look at its parts; ``shape`` as far as it is known. Raises ValueError like
+    size_of.
+    """
+    if shape is None:
+        shape = shape_of(message)
+    if shape.depth - AROUND_VALUE > room and too_deep(value, room):
+        raise ValueError(_TOO_DEEP)
+    return CHANGE_SIZE + len(message) + VALUE_SIZE * shape.marks

@@ -1,0 +1,1 @@
+"""Lazy paths, which record what to ask for."""

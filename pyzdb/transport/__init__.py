@@ -1,0 +1,1 @@
+"""ZeroMQ: addresses and sockets, as a server and its clients both use them."""

@@ -1,0 +1,477 @@
+"""What can be stored, and how it travels as JSON.
+
+Rules this module keeps:
+
+- What comes back equals what went in, or it is refused before it is sent: of the type that went in,
+  if that is below, and otherwise of the one that it becomes (kinds.py).
+- A value of plain JSON types travels as it is, without a copy. Everything else travels as a
+  tagged object, ``{"_customtype": NAME, ...}``:
+
+    ============  ==============================  =========================================
+    tag           Python                          other fields
+    ============  ==============================  =========================================
+    tuple         tuple                           items: [value, ...]
+    set           set                             items
+    frozenset     frozenset                       items
+    dict          dict with other keys than str,  items: [[key, value], ...]
+                  or with the key "_customtype"
+    bytes         bytes                           base64
+    float         NaN and the infinities          value: "nan", "inf", "-inf"
+    int           more than 4,000 digits          hex
+    datetime      datetime                        iso, fold if 1, zone if it has a name
+    date, time    date, time                      iso, fold if 1
+    timedelta     timedelta                       days, seconds, microseconds
+    Decimal       Decimal                         value
+    UUID          UUID                            value
+    file          File                            filename, location or content (base64)
+    slice         slice, only in a path or as     start, stop, step
+                  an argument
+    your own      see register()                  data
+    ============  ==============================  =========================================
+
+- A value that this process cannot make, of a zone that its machine does not know or of a type whose
+  own code fails, stands for itself (zones.py, `Custom`), and is written again as it came.
+- A `Lazy` becomes what it stands for.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from collections.abc import Callable
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from math import isfinite
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from pyzdb.errors import EncodingError
+from pyzdb.paths import Path, path_text
+from pyzdb.values.kinds import storable
+from pyzdb.values.plain import (
+    BIG_INT,
+    LEAVES,
+    MAX_DEPTH,
+    NEGATIVE_BIG_INT,
+    TAG,
+    is_plain,
+    surrogate_error,
+)
+from pyzdb.values.types import Custom, File, Lazy
+from pyzdb.values.zones import Zone, kept, made, name_of, settled
+
+TOLD = 256
+"""Reasons for which a value was not made that are told once only: many values may have one."""
+
+logger = logging.getLogger(__name__)
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder()
+
+
+def _bytes_fields(value: bytes) -> dict[str, Any]:
+    return {"base64": base64.b64encode(value).decode()}
+
+
+def _moment_fields(value: Any) -> dict[str, Any]:
+    if type(value.tzinfo) is Zone:
+        value = settled(value)
+    fields: dict[str, Any] = {"iso": value.isoformat()}
+    if value.fold:
+        fields["fold"] = 1
+    zone = name_of(value.tzinfo)
+    if zone is not None:
+        fields["zone"] = zone
+    return fields
+
+
+def _file_fields(value: File) -> dict[str, Any]:
+    if value.content is None:
+        return {"filename": value.filename, "location": value.location}
+    content = {TAG: "bytes", **_bytes_fields(value.content)}
+    return {"filename": value.filename, "content": content}
+
+
+_SCALARS: dict[type[Any], tuple[str, Callable[[Any], dict[str, Any]]]] = {
+    bytes: ("bytes", _bytes_fields),
+    datetime: ("datetime", _moment_fields),
+    date: ("date", lambda v: {"iso": v.isoformat()}),
+    time: ("time", _moment_fields),
+    timedelta: (
+        "timedelta",
+        lambda v: {"days": v.days, "seconds": v.seconds, "microseconds": v.microseconds},
+    ),
+    Decimal: ("Decimal", lambda v: {"value": str(v)}),
+    UUID: ("UUID", lambda v: {"value": str(v)}),
+    File: ("file", _file_fields),
+}
+
+
+def _text(fields: dict[str, Any], name: str) -> str:
+    text = fields[name]
+    if type(text) is not str:
+        raise TypeError(f'"{name}" must be a string')
+    return text
+
+
+def _bytes(fields: dict[str, Any]) -> bytes:
+    return base64.b64decode(_text(fields, "base64"), validate=True)
+
+
+def _moment(kind: type[Any], fields: dict[str, Any]) -> Any:
+    value = kind.fromisoformat(_text(fields, "iso"))
+    if fields.get("fold"):
+        value = value.replace(fold=1)
+    return kept(value, _text(fields, "zone")) if "zone" in fields else value
+
+
+def _file(fields: dict[str, Any]) -> File:
+    filename = None if fields.get("filename") is None else _text(fields, "filename")
+    content = fields.get("content")
+    if content is None:
+        return File(_text(fields, "location"), filename)
+    # Version 1 sends the content as text.
+    content = _bytes(content) if type(content) is dict else _text(fields, "content").encode()
+    return File(None, filename, content)
+
+
+def _float(fields: dict[str, Any]) -> float:
+    text = _text(fields, "value")
+    if text not in ("nan", "inf", "-inf"):
+        raise ValueError(f"{text!r} has no tag")
+    # Each NaN is one of its own: as a key it must not be found here and be lost after a restart.
+    return float(text)
+
+
+_FROM_SCALARS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "bytes": _bytes,
+    "float": _float,
+    "int": lambda f: int(_text(f, "hex"), 16),
+    "datetime": lambda f: _moment(datetime, f),
+    "date": lambda f: date.fromisoformat(_text(f, "iso")),
+    "time": lambda f: _moment(time, f),
+    "timedelta": lambda f: timedelta(f["days"], f["seconds"], f["microseconds"]),
+    "Decimal": lambda f: Decimal(_text(f, "value")),
+    "UUID": lambda f: UUID(_text(f, "value")),
+    "file": _file,
+}
+
+_MOMENTS = frozenset({"datetime", "time"})
+
+_SEQUENCES: dict[type[Any], str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
+_FROM_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
+    name: kind for kind, name in _SEQUENCES.items()
+}
+
+_TAGS = frozenset({*_FROM_SCALARS, *_FROM_SEQUENCES, "dict", "slice"})
+_TYPES = frozenset({*LEAVES, *_SCALARS, *_SEQUENCES, int, float, list, dict, bytearray, Custom})
+
+_registered: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
+_registered_names: dict[str, Callable[[Any], Any]] = {}
+
+
+def register(
+    type: type[Any],
+    name: str,
+    to_json: Callable[[Any], Any],
+    from_json: Callable[[Any], Any],
+) -> None:
+    """Teach this process to store a type of your own.
+
+    ``to_json(value)`` returns anything that can be stored, ``from_json`` makes the value of it
+    again. ``name`` (str) marks it on the wire: choose it once and keep it. Subclasses are not
+    covered. Raises ValueError for a name that pyzdb or another type uses, and for a type that
+    can be stored without.
+    """
+    if not isinstance(name, str) or not name or name in _TAGS:
+        raise ValueError(f"{name!r} cannot be the name of a type")
+    if type in _TYPES:
+        raise ValueError(f"{type.__name__} can be stored without being registered")
+    known = _registered.get(type)
+    if name in _registered_names and (known is None or known[0] != name):
+        raise ValueError(f"another type is registered as {name!r}")
+    if known is not None:
+        del _registered_names[known[0]]
+    _registered[type] = (name, to_json)
+    _registered_names[name] = from_json
+
+
+def to_wire(value: Any, path: Path = (), room: int = MAX_DEPTH) -> tuple[Any, bool]:
+    """Turn a value into what JSON carries: ``(wire, tagged)``.
+
+    A plain value comes back as the same object, ``tagged`` False. Raises EncodingError with the
+    path to the bad part, which starts with ``path``.
+    """
+    if is_plain(value, room):
+        return value, False
+    tagging = _Tagging(path, room)
+    return tagging.wire(value), tagging.tagged
+
+
+def argument_to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
+    """The same for a key of a path or an argument of a function, which may be a slice."""
+    if type(value) is slice:
+        ends = {"start": value.start, "stop": value.stop, "step": value.step}
+        for end in ends.values():
+            if end is not None and not (type(end) is int and is_plain(end)):
+                raise EncodingError(f"{path_text(path)}: a slice takes integers or nothing", path)
+        return {TAG: "slice", **ends}, True
+    return to_wire(value, path)
+
+
+class _Tagging:
+    """Turns one value into what JSON carries. ``tagged`` says whether a tag was needed; an error
+    ends it."""
+
+    __slots__ = ("above", "others", "path", "room", "tagged")
+
+    def __init__(self, path: Path, room: int) -> None:
+        self.path = list(path)
+        self.above: list[int] = []
+        self.others: set[int] = set()
+        self.room = room
+        self.tagged = False
+
+    def wire(self, value: Any) -> Any:
+        kind = type(value)
+        if kind is str:
+            if not value.isascii():
+                self._check_text(value)
+            return value
+        if kind is int:
+            if NEGATIVE_BIG_INT < value < BIG_INT:
+                return value
+            return self._tag("int", {"hex": hex(value)})
+        if kind is float:
+            return value if isfinite(value) else self._tag("float", {"value": str(value)})
+        if kind in LEAVES:
+            return value
+        if kind is list or kind is dict or kind in _SEQUENCES:
+            return self._container(value, kind)
+        if kind is Custom or kind in _registered:
+            return self._custom(value, kind)
+        if kind in _SCALARS:
+            name, fields = _SCALARS[kind]
+            if kind is File:
+                self._check_text(value.filename)
+                self._check_text(value.location or "")
+            return self._tag(name, fields(value))
+        return self._other(value)
+
+    def _tag(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+        self.tagged = True
+        return {TAG: name, **fields}
+
+    def _enter(self, value: Any) -> None:
+        if id(value) in self.above:
+            raise self._error(" holds itself: a cycle cannot be stored")
+        if len(self.above) >= self.room:
+            raise self._error(f" is nested deeper than {MAX_DEPTH} levels")
+        self.above.append(id(value))
+
+    def _container(self, value: Any, kind: type[Any]) -> Any:
+        self._enter(value)
+        wire = self._dict(value) if kind is dict else self._sequence(value, kind)
+        self.above.pop()
+        return wire
+
+    def _sequence(self, value: Any, kind: type[Any]) -> Any:
+        items = []
+        self.path.append(None)
+        for place, child in enumerate(value):
+            self.path[-1] = place
+            items.append(self.wire(child))
+        self.path.pop()
+        if kind is list:
+            return items
+        if kind is not tuple:
+            for item in items:
+                self._check_hashable(item)
+            items.sort(key=_encoder.encode)  # a set has another order in every process
+        return self._tag(_SEQUENCES[kind], {"items": items})
+
+    def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+        plain = TAG not in value and all(type(key) is str for key in value)
+        pairs = []
+        self.path.append(None)
+        for key, child in value.items():
+            self.path[-1] = key
+            key_wire = self.wire(key)
+            if not plain:
+                self._check_hashable(key_wire)
+            pairs.append((key_wire, self.wire(child)))
+        self.path.pop()
+        return dict(pairs) if plain else self._tag("dict", {"items": pairs})
+
+    def _custom(self, value: Any, kind: type[Any]) -> dict[str, Any]:
+        self._enter(value)
+        if kind is Custom:
+            name, fields = value.name, self._dict(value.fields)
+            if TAG in fields:
+                raise self._error(f": the fields of {name!r} need other names")
+            self._check_text(name)
+        else:
+            name, to_json = _registered[kind]
+            fields = {"data": self.wire(to_json(value))}
+        self.above.pop()
+        return self._tag(name, fields)
+
+    def _check_text(self, text: str) -> None:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise surrogate_error(text, tuple(self.path)) from None
+
+    def _check_hashable(self, wire: Any) -> None:
+        """Refuse a key or a member of a set that would come back as what cannot be one."""
+        kind = type(wire)
+        name = wire.get(TAG) if kind is dict else None
+        if name == "tuple" or name == "frozenset":
+            for item in wire["items"]:
+                self._check_hashable(item)
+        elif kind is list or (kind is dict and name in (None, "dict", "set")):
+            raise self._error(": a key or a member of a set cannot be stored as a list")
+
+    def _other(self, value: Any) -> Any:
+        """A value of a type that is not on the list, as one that is."""
+        if id(value) in self.others:
+            raise self._error(" holds itself: a cycle cannot be stored")
+        self.others.add(id(value))
+        if isinstance(value, Lazy):
+            plain = value._run()
+        elif isinstance(value, File):
+            plain = File(*value._key())
+        else:
+            try:
+                plain = storable(value)
+            except EncodingError as error:
+                raise self._error(str(error)) from None
+        wire = self.wire(plain)
+        self.others.remove(id(value))
+        return wire
+
+    def _error(self, words: str) -> EncodingError:
+        path = tuple(self.path)
+        return EncodingError(path_text(path) + words, path)
+
+
+def from_wire(wire: Any, room: int = MAX_DEPTH, keep: bool = False) -> Any:
+    """Make the value again that ``to_wire`` described, reusing the containers of ``wire``.
+
+    ``keep`` (bool): what need not be understood to be stored stays as it came, a type of a user's
+    own as a `Custom` and a named time zone as its name. So a server does, whatever its machine
+    knows. Raises EncodingError for a tag whose fields are wrong and for a value that is too deep.
+    """
+    kind = type(wire)
+    if kind is list:
+        if room <= 0:
+            raise _too_deep()
+        for place, child in enumerate(wire):
+            if type(child) is dict or type(child) is list:
+                wire[place] = from_wire(child, room - 1, keep)
+        return wire
+    if kind is not dict:
+        return wire
+    if TAG in wire:
+        return _from_tag(wire, room, keep)
+    if room <= 0:
+        raise _too_deep()
+    for key, child in wire.items():
+        if type(child) is dict or type(child) is list:
+            wire[key] = from_wire(child, room - 1, keep)
+    return wire
+
+
+def argument_from_wire(wire: Any) -> Any:
+    """The same, kept, for a key of a path or an argument of a function, which may be a slice."""
+    if type(wire) is dict and wire.get(TAG) == "slice":
+        ends = [wire.get(name) for name in ("start", "stop", "step")]
+        if all(end is None or type(end) is int for end in ends):
+            return slice(*ends)
+        raise EncodingError("a slice takes integers or nothing")
+    return from_wire(wire, keep=True)
+
+
+def _too_deep() -> EncodingError:
+    return EncodingError(f"a value is nested deeper than {MAX_DEPTH} levels")
+
+
+def _from_tag(wire: dict[str, Any], room: int, keep: bool) -> Any:
+    name = wire[TAG]
+    if type(name) is not str:
+        raise EncodingError(f'the field "{TAG}" must be a string')
+    if name == "slice":
+        raise EncodingError("a slice cannot be stored")
+    try:
+        if name in _FROM_SCALARS:
+            value = _FROM_SCALARS[name](wire)
+            return value if keep or name not in _MOMENTS else made(value)
+        if room <= 0:
+            raise _too_deep()
+        if name in _FROM_SEQUENCES:
+            return _FROM_SEQUENCES[name](from_wire(_items(wire), room, keep))
+        if name == "dict":
+            return {
+                from_wire(key, room - 1, keep): from_wire(child, room - 1, keep)
+                for key, child in map(_pair, _items(wire))
+            }
+        fields = {
+            key: from_wire(child, room - 1, keep) for key, child in wire.items() if key != TAG
+        }
+    except EncodingError:
+        raise
+    except Exception as error:
+        # What the constructors of so many types raise is no list that would stay right.
+        why = f"{type(error).__name__}: {error}"
+        raise EncodingError(f"the fields of the tag {name!r} are wrong: {why}") from error
+    return Custom(name, fields) if keep else _own(name, fields)
+
+
+def _own(name: str, fields: dict[str, Any]) -> Any:
+    """A value of a registered type; a `Custom` if it is not, or cannot be made."""
+    if name not in _registered_names or "data" not in fields:
+        return Custom(name, fields)
+    try:
+        return _registered_names[name](fields["data"])
+    except Exception as error:  # whatever a user's own code may raise: the rest is to be read
+        why = f"{type(error).__name__}: {error}"
+        _tell(name, why)
+        return Custom(name, fields, why)
+
+
+@lru_cache(TOLD)
+def _tell(name: str, why: str) -> None:
+    logger.warning("a value of the registered type %r could not be made: %s", name, why)
+
+
+def _items(wire: dict[str, Any]) -> list[Any]:
+    items = wire["items"]
+    if type(items) is not list:
+        raise TypeError('"items" must be an array')
+    return items
+
+
+def _pair(pair: Any) -> list[Any]:
+    if type(pair) is not list:
+        raise TypeError('"items" must hold arrays of a key and a value')
+    return pair
+
+
+def dumps(value: Any, path: Path = ()) -> bytes:
+    """Encode a value as one JSON document (UTF-8), tags included."""
+    wire, _ = to_wire(value, path)
+    try:
+        return _encoder.encode(wire)
+    except UnicodeEncodeError:
+        raise surrogate_error(value, path) from None
+
+
+def loads(data: bytes) -> Any:
+    """Decode what ``dumps`` made. Raises EncodingError for anything else."""
+    try:
+        return from_wire(_decoder.decode(data))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise EncodingError(f"this is no JSON value: {error}") from None

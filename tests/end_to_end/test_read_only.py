@@ -1,0 +1,217 @@
+"""Read-only servers: they follow the file of the writer, and refuse to write."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zmq
+
+from pyzdb.client import client
+from pyzdb.errors import ReadOnlyError
+from pyzdb.protocol.messages import Request, decode_reply, encode_request
+from tests.support.programs import Server, raw_socket, run, script, wait_until
+
+
+class Pair:
+    """A read-write server, read-only servers of its file, a client that writes, one that reads."""
+
+    def __init__(self, writer: Server, readers: list[Server], db: Any, reader: Any) -> None:
+        self.writer = writer
+        self.readers = readers
+        self.db = db
+        self.reader = reader
+
+    def wait_for_all(self, expected: Any) -> None:
+        """Wait until each read-only server, which are asked in turn, serves a version."""
+        asked = range(2 * len(self.readers))
+        wait_until(lambda: all(self.reader._run() == expected for _ in asked))
+
+
+@pytest.fixture
+def pair(start_server: Callable[..., Server], connect: Callable[..., Any]) -> Pair:
+    writer = start_server()
+    readers = [start_server(writer=writer) for _ in range(2)]
+    reader = connect(writer.write_uri, writer.read_uri)
+    return Pair(writer, readers, connect(writer.write_uri), reader)
+
+
+def test_read_only_servers_see_saved_and_unsaved_versions(pair: Pair) -> None:
+    pair.db["x"] = 1
+    pair.wait_for_all({"x": 1})
+    pair.db.save()
+    pair.db["x"] = 2
+    pair.wait_for_all({"x": 2})
+    pair.db.undo()
+    pair.wait_for_all({"x": 1})
+
+
+def test_a_read_only_server_that_starts_later_serves_what_is_saved(
+    server: Server, start_server: Callable[..., Server], connect: Callable[..., Any]
+) -> None:
+    db = connect(server.write_uri)
+    db["x"] = 1
+    db.save()
+    server.stop()
+    server.start()
+    reader = start_server(writer=server)
+    assert reader.line.endswith(f" reads {server.filename} for {server.uris[3]} (Ctrl-C ends it)\n")
+    assert connect(server.write_uri, server.read_uri)._run() == {"x": 1}
+
+
+def test_a_read_only_server_may_be_there_before_the_writer(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    writer = Server(tmp_path)
+    reading = Server(tmp_path, writer=writer)
+    with ThreadPoolExecutor() as pool, contextlib.ExitStack() as stack:
+        started = pool.submit(stack.enter_context, reading)
+        wait_until(lambda: "waiting for the server that writes" in reading.said())
+        stack.enter_context(writer)
+        started.result()
+        db, reader = connect(writer.write_uri), connect(writer.write_uri, writer.read_uri)
+        assert reader._run() == {}
+        db["x"] = 1
+        wait_until(lambda: reader._run() == {"x": 1})
+
+
+@pytest.fixture
+def load(pair: Pair) -> Iterator[None]:
+    """Clients that read all the time."""
+    stop = threading.Event()
+
+    def ask() -> None:
+        db, connection = client(pair.writer.write_uri, pair.writer.read_uri)
+        with connection:
+            while not stop.is_set():
+                db._run()
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    yield
+    stop.set()
+    for thread in threads:
+        thread.join()
+
+
+@pytest.mark.usefixtures("load")
+def test_new_versions_are_noticed_under_constant_load(pair: Pair) -> None:
+    for number in range(3):
+        pair.db["x"] = number
+        pair.wait_for_all({"x": number})
+        pair.db.save()
+
+
+@pytest.mark.usefixtures("load")
+def test_what_is_read_never_goes_back(pair: Pair) -> None:
+    """Each client asks the servers in turn, so one server is left."""
+    pair.readers[1].stop()
+    pair.db["n"] = 0
+    pair.wait_for_all({"n": 0})
+    seen = [0]
+    for number in range(1, 60):
+        pair.db["n"] = number
+        if number % 20 == 0:
+            pair.db.save()
+        seen.append(pair.reader["n"]._run())
+    wait_until(lambda: pair.reader["n"] == 59)
+    assert seen == sorted(seen)
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_a_write_is_refused_whatever_its_mode_claims(pair: Pair, mode: str) -> None:
+    pair.db["x"] = 1
+    pair.wait_for_all({"x": 1})
+    messages = [
+        Request(mode, 2, (), "__setitem__", ("x", 2)),
+        Request(mode, 2, (), "clear"),
+        Request(mode, 2, (), "undo"),
+        Request(mode, 2, (), "save"),
+        Request("batch", 2, commands=()),
+        Request("lock", 2),
+        Request("unlock", 2),
+        Request("exec", 2, command="db['x'] = 2"),
+    ]
+    with raw_socket(zmq.REQ, pair.writer.read_uri) as socket:
+        for message in messages:
+            socket.send(encode_request(message))
+            reply = decode_reply(socket.recv())
+            assert reply.value is None or message.mode == "batch", message
+            assert reply.error is not None or message.mode == "batch", message
+    assert pair.reader._run() == pair.db._run() == {"x": 1}
+
+
+def test_a_client_that_takes_a_read_only_server_for_a_writer_is_told(pair: Pair) -> None:
+    db, connection = client(pair.writer.read_uri)
+    with connection:
+        with pytest.raises(ReadOnlyError):
+            db["x"] = 1
+        with pytest.raises(ReadOnlyError):
+            db.save()
+        with pytest.raises(ReadOnlyError):
+            db.lock()
+
+
+def test_the_version_before_is_served_while_the_file_is_missing(pair: Pair) -> None:
+    pair.db["x"] = 1
+    pair.db.save()
+    pair.wait_for_all({"x": 1})
+    os.unlink(pair.writer.filename)
+    pair.db["y"] = 2
+    pair.wait_for_all({"x": 1, "y": 2})
+    wait_until(pair.writer.filename.exists)  # the writer saves anew
+    pair.db["z"] = 3
+    pair.wait_for_all({"x": 1, "y": 2, "z": 3})
+    assert all(reader.process.poll() is None for reader in pair.readers if reader.process)
+
+
+def test_they_go_on_through_saves_and_restarts_of_the_writer(pair: Pair) -> None:
+    expected: dict[str, int] = {}
+    ends: list[Callable[[], object]] = [pair.writer.stop, pair.writer.kill]
+    for number, end in enumerate(ends):
+        pair.db[f"k{number}"] = number
+        pair.db.save()
+        pair.db[f"l{number}"] = number
+        expected |= {f"k{number}": number, f"l{number}": number}
+        pair.wait_for_all(expected)
+        end()
+        # The queue that leads to them was in the server that ended.
+        pair.writer.start()
+        pair.wait_for_all(expected)
+
+
+def test_read_only_servers_leave_the_files_alone_and_end_with_0(pair: Pair) -> None:
+    pair.db["x"] = 1
+    before = sorted(path.name for path in pair.writer.folder.iterdir())
+    assert [reader.stop() for reader in pair.readers] == [0, 0]
+    assert sorted(path.name for path in pair.writer.folder.iterdir()) == before
+
+
+def test_a_client_reads_what_it_has_written_and_never_goes_back(pair: Pair) -> None:
+    db, connection = client(pair.writer.write_uri, pair.writer.read_uri)
+    with connection:
+        for number in range(200):
+            db["n"] = number
+            assert db["n"]._run() == number
+            assert db.get("n") == number
+
+
+def test_a_read_only_server_of_no_database_does_not_start(tmp_path: Path) -> None:
+    done = run([*script("server.py"), "-ro", str(tmp_path / "mistyped.pkl")])
+    assert done.returncode == 1
+    assert done.stderr.endswith(f"pyzdb: there is no database {tmp_path / 'mistyped.pkl'}\n")
+
+
+def test_a_read_only_server_of_a_damaged_database_does_not_start(tmp_path: Path) -> None:
+    path = tmp_path / "db.pkl"
+    path.write_bytes(b"pyzdb snapshot 1\n" + bytes(100))
+    done = run([*script("server.py"), "-ro", str(path)])
+    assert done.returncode == 1
+    assert f"pyzdb: {path} is damaged at offset" in done.stderr

@@ -1,0 +1,1 @@
+"""Tests that break things on purpose, each a command: ``python -m tests.torture NAME``."""

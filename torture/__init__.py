@@ -1,1 +1,0 @@
-"""Tests that break things on purpose, each a command: ``python -m torture NAME``."""
