@@ -23,12 +23,18 @@ FSYNC_POLICIES = get_args(Fsync)
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
     """Serve until a signal ends it, and return the exit status."""
+    options = options_of(arguments, prog)
+    return run(lambda: serve(options))
+
+
+def options_of(arguments: Arguments = None, prog: str | None = None) -> Options:
+    """What some arguments mean; also have the log be written as they say."""
     known = parser(prog)
     given = known.parse_args(arguments)
     if given.read_only and given.exec:
         known.error("--exec is for the server that keeps the database, not for one that only reads")
     configure_logging(given.verbose)
-    options = Options(
+    return Options(
         filename=given.db_filename,
         write_client_uri=given.write_client_uri,
         write_server_uri=given.write_server_uri,
@@ -42,7 +48,6 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
         exec=given.exec,
         snapshot_bytes=given.snapshot_bytes,
     )
-    return run(lambda: serve(options))
 
 
 def parser(prog: str | None = None) -> argparse.ArgumentParser:

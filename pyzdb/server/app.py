@@ -86,8 +86,9 @@ class Options:
         )
 
 
-def serve(options: Options) -> int:
-    """Serve until SIGTERM or SIGINT, and return the exit status.
+def serve(options: Options, disk: Disk | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, and return the exit status. ``disk`` (default: that of the
+    machine) is where a read-write server keeps its files.
 
     Raises StorageError, AddressError and ExecRefused when it cannot start, SyncFailed when the
     disk fails, SnapshotFailed when the last save did.
@@ -103,11 +104,11 @@ def serve(options: Options) -> int:
         if options.read_only:
             _follow(options, stop_fd)
         else:
-            _own(options, stop_fd)
+            _own(options, stop_fd, disk or Disk())
     return 0
 
 
-def _own(options: Options, stop_fd: int) -> None:
+def _own(options: Options, stop_fd: int, disk: Disk) -> None:
     outside = [uri for uri in options.listening if not is_loopback(uri)]
     if options.exec and outside:
         raise ExecRefused(
@@ -118,7 +119,6 @@ def _own(options: Options, stop_fd: int) -> None:
         logger.warning("every machine that reaches %s can read and write", uri)
     path = database_path(options.filename)
     folder = os.path.join(os.path.dirname(path), FILES_FOLDER)
-    disk = Disk()
     store = FileStore(path, options.fsync, disk)
     database = Database(
         store,

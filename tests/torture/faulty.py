@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from unittest.mock import patch
 
-from pyzdb.cli import serve
+from pyzdb.cli import run
+from pyzdb.cli.serve import options_of
+from pyzdb.server import serve
 from pyzdb.storage.disk import Disk
 from tests.torture.processes import Server
 
@@ -47,5 +48,5 @@ class FaultyServer(Server):
 
 def serve_on(disk: Disk, arguments: Sequence[str]) -> int:
     """Run a server on a disk."""
-    with patch.object(app, "Disk", lambda: disk):
-        return serve.main(arguments)
+    options = options_of(arguments)
+    return run(lambda: serve(options, disk))
