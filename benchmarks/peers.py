@@ -84,7 +84,7 @@ def redis_batch_getter(keys: Sequence[str], port: int) -> Iterator[Work]:
         yield repeat(get_all)
 
 
-class Holder:
+class FileLock:
     """A tree that a remote object holds, for the packages that call methods."""
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ def pyro_server() -> Iterator[str]:
     """Pyro5; the context is the object's address."""
     pyro = package("Pyro5.api")
     with pyro.Daemon(host=LOOPBACK) as daemon:
-        uri = str(daemon.register(pyro.expose(Holder)()))
+        uri = str(daemon.register(pyro.expose(FileLock)()))
         with _in_thread(daemon.requestLoop, daemon.shutdown):
             yield uri
 
@@ -131,7 +131,7 @@ def pyro_client(operation: str, uri: str) -> Iterator[Work]:
 def rpyc_server() -> Iterator[int]:
     """RPyC, a thread for each client; the context is the port."""
     rpyc = package("rpyc")
-    holder = Holder()
+    holder = FileLock()
     methods = {"exposed_get": staticmethod(holder.get), "exposed_set": staticmethod(holder.set)}
     service = type("Tree", (rpyc.Service,), methods)
     threaded = package("rpyc.utils.server").ThreadedServer(service, hostname=LOOPBACK, port=0)

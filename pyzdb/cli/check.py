@@ -23,9 +23,9 @@ from pyzdb.paths import Path, path_text
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
-from pyzdb.storage.file_lock import Holder
+from pyzdb.storage.file_lock import FileLock
 from pyzdb.storage.parts import Part, part_names
-from pyzdb.storage.repair import hopeless, repair
+from pyzdb.storage.repair import repair, unrepairable
 from pyzdb.storage.store import ReadOnlyStore
 from pyzdb.values.types import File
 
@@ -49,13 +49,13 @@ def _check(filename: str, wanted: bool) -> int:
     with _held(disk, path, writing=False):
         contents = examine(disk, path)
         _describe(path, contents)
-    if wanted and (contents.damages or contents.torn_part) and not hopeless(path, contents):
+    if wanted and (contents.damages or contents.torn_part) and not unrepairable(path, contents):
         with _held(disk, path, writing=True):
             for line in repair(disk, path):
                 print(line)
             contents = examine(disk, path)
     if contents.damages:
-        way_out = hopeless(path, contents) or "--repair keeps what comes before the damage"
+        way_out = unrepairable(path, contents) or "--repair keeps what comes before the damage"
         return fail(f"{path} is damaged: {way_out}")
     missing = list(_missing(FileFolder(disk, path), disk, contents))
     for line in missing:
@@ -91,7 +91,7 @@ def _files_in(value: Any, path: Path) -> Iterator[tuple[Path, File]]:
 
 @contextmanager
 def _held(disk: Disk, path: str, writing: bool) -> Iterator[None]:
-    holder = Holder(disk, path, writing)
+    holder = FileLock(disk, path, writing)
     try:
         yield
     finally:

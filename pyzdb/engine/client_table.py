@@ -30,7 +30,7 @@ _NOTHING: Answer = (0, None, 0)
 """What is known of a client that has not written."""
 
 
-class Answers:
+class ClientTable:
     """The last answer to each client."""
 
     def __init__(self, max_clients: int = MAX_CLIENTS, max_bytes: int = MAX_BYTES) -> None:

@@ -18,8 +18,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from pyzdb.engine.client_table import Answers
-from pyzdb.engine.locks import Held, Lock
+from pyzdb.engine.client_table import ClientTable
+from pyzdb.engine.locks import Lock, LockGrant
 from pyzdb.engine.tree import CHANGED, EDITING, SETTLED, Tree
 from pyzdb.errors import ChangeFailed, OperationError, StorageFull, SyncFailed
 from pyzdb.protocol.messages import (
@@ -55,7 +55,7 @@ class Commits:
         clock: Callable[[], float],
         tree: Tree,
         lock: Lock,
-        answers: Answers,
+        answers: ClientTable,
         sequence: int,
     ) -> None:
         self._store = store
@@ -164,7 +164,7 @@ class Commits:
         with contextlib.suppress(StorageFull):  # it is only a restart that would end it too soon
             self._record(Request(RENEW, 2, token=self._lock.held.token))
 
-    def _end_lock(self, ended: Held) -> None:
+    def _end_lock(self, ended: LockGrant) -> None:
         self._lock.ended = None
         try:
             self._record(Request("unlock", 2, token=ended.token), spare=True)

@@ -21,13 +21,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pyzdb.engine.client_table import Answers
+from pyzdb.engine.client_table import ClientTable
 from pyzdb.engine.commits import BROKEN, Commits, do_nothing
 from pyzdb.engine.execution import Interpreter
 from pyzdb.engine.filing import Filing
 from pyzdb.engine.history import MAX_BYTES, History, Step
-from pyzdb.engine.locks import Held, Lock, gives_up, new_token
-from pyzdb.engine.saves import Saves
+from pyzdb.engine.locks import Lock, LockGrant, gives_up, new_token
+from pyzdb.engine.saves import SaveScheduler
 from pyzdb.engine.transaction import Transaction
 from pyzdb.engine.tree import EDITING, SETTLED, Tree
 from pyzdb.errors import (
@@ -61,7 +61,7 @@ from pyzdb.protocol.messages import (
 )
 from pyzdb.proxy.root import Root
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.files import Files, Taken
+from pyzdb.storage.files import Files, IngestedFile
 from pyzdb.storage.snapshot import State
 from pyzdb.storage.store import ReadOnlyStore, Store
 from pyzdb.values.plain import is_plain
@@ -105,7 +105,7 @@ class Database:
     ) -> None:
         self._store = store
         self._read_only = isinstance(store, ReadOnlyStore)
-        self._saves = Saves(store, self.state, snapshot_bytes)
+        self._saves = SaveScheduler(store, self.state, snapshot_bytes)
         self._filing = Filing(files, folder)
         self._interpreter = Interpreter(self._filing.refuse_new) if exec else None
         self._lock_uri = lock_uri
@@ -181,7 +181,7 @@ class Database:
             self.tree = Tree(root, state["plain"] if "plain" in state else is_plain(root))
             self.history = History(self.tree, HISTORY_LIMIT, self._history_bytes)
             self.lock = Lock()
-            self._answers = Answers()
+            self._answers = ClientTable()
             self._commits = Commits(
                 self._store, self._clock, self.tree, self.lock, self._answers, sequence
             )
@@ -406,7 +406,7 @@ class Database:
         envelope: Envelope,
         commands: tuple[Command, ...],
         found: Found | None,
-        taken: Sequence[Taken] = (),
+        taken: Sequence[IngestedFile] = (),
     ) -> Reply | bytes:
         """The same when the files in it are ``taken``; ``request`` is what is answered."""
         commits = self._commits
@@ -433,7 +433,7 @@ class Database:
         request: Request,
         envelope: Envelope,
         commands: tuple[Command, ...],
-        taken: Sequence[Taken],
+        taken: Sequence[IngestedFile],
     ) -> Reply | bytes:
         """Do all commands of a request or none."""
         commits = self._commits
@@ -453,7 +453,7 @@ class Database:
         step = Step("batch", (), commits.now, envelope.request.client, done.changes)
         return commits.commit(envelope, answer, self._keep, step, taken)
 
-    def _keep(self, step: Step, taken: Sequence[Taken] = ()) -> None:
+    def _keep(self, step: Step, taken: Sequence[IngestedFile] = ()) -> None:
         """Add a step to the history, and keep the files in it when there are changes."""
         self.history.add(step)
         if step.changes:
@@ -551,7 +551,8 @@ class Database:
         commits.reserve(envelope.message)
         if self.lock.held is not None:
             raise LockError("this client holds the lock already")
-        held = Held(token, lease_of(request.lease), request.version, request.client, commits.now)
+        lease = lease_of(request.lease)
+        held = LockGrant(token, lease, request.version, request.client, commits.now)
         value = {"locked": True, "uri": self._lock_uri}
         if request.version != 1:
             value |= {"token": held.token, "lease": held.lease}

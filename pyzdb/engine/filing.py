@@ -16,7 +16,7 @@ from msgspec.structs import replace
 
 from pyzdb.protocol.messages import Command, Envelope, Request, encode_request
 from pyzdb.storage.file_folder import FileFolder, with_files
-from pyzdb.storage.files import Files, Moved, Taken, take_all
+from pyzdb.storage.files import Files, IngestedFile, Moved, ingest
 from pyzdb.values.types import File
 
 
@@ -27,7 +27,7 @@ class Filing:
     def __init__(self, files: Files | None, folder: FileFolder | None) -> None:
         self._files = files
         self._folder = files.folder if folder is None and files is not None else folder
-        self._kept: list[Taken] = []
+        self._kept: list[IngestedFile] = []
         self._moved: list[tuple[Any, ...]] = []
 
     def begin(self) -> None:
@@ -43,20 +43,20 @@ class Filing:
             _change_files(request, self._folder.told)
         self._moved += request.moved
 
-    def take(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[Taken]]:
+    def take(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[IngestedFile]]:
         """Take every File of some commands, all or none: the commands to do, and what was taken.
 
         Raises what `Files.take` does.
         """
-        taken: list[Taken] = []
+        taken: list[IngestedFile] = []
         if self._files is None:
             return commands, taken
         resolved = []
         try:
             for command in commands:
-                args, new = take_all(self._files, command.args)
+                args, new = ingest(self._files, command.args)
                 taken += new
-                kwargs, new = take_all(self._files, command.kwargs)
+                kwargs, new = ingest(self._files, command.kwargs)
                 taken += new
                 resolved.append(Command(command.index, command.func, args, kwargs))
         except BaseException:
@@ -67,13 +67,13 @@ class Filing:
     def refuse_new(self, command: Command) -> None:
         """Raise FileRefused for a File that is not stored yet."""
         if self._files is not None:
-            take_all(self._files, (command.args, command.kwargs), new=False)
+            ingest(self._files, (command.args, command.kwargs), new=False)
 
-    def keep(self, taken: Sequence[Taken]) -> None:
+    def keep(self, taken: Sequence[IngestedFile]) -> None:
         """Have files stay, as the change that they were taken for does."""
         self._kept += taken
 
-    def give_back(self, taken: Sequence[Taken]) -> None:
+    def give_back(self, taken: Sequence[IngestedFile]) -> None:
         """Let go of those of some files that are not kept."""
         for each in taken:
             if each not in self._kept:
@@ -89,7 +89,7 @@ class Filing:
         self,
         envelope: Envelope,
         commands: tuple[Command, ...],
-        taken: Sequence[Taken] = (),
+        taken: Sequence[IngestedFile] = (),
         printed: str | None = None,
         failed: bool = False,
     ) -> Envelope:

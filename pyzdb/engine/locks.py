@@ -56,7 +56,7 @@ _OF_OTHERS = frozenset({"unlock", CONFIGURE})
 """What a record may be under a lock without showing that it is used."""
 
 
-class Held(NamedTuple):
+class LockGrant(NamedTuple):
     """A lock that is given: ``client`` has it ``since`` then, in seconds since the epoch."""
 
     token: int
@@ -120,15 +120,15 @@ class Lock:
     """
 
     def __init__(self) -> None:
-        self.held: Held | None = None
-        self.ended: Held | None = None
+        self.held: LockGrant | None = None
+        self.ended: LockGrant | None = None
         self.line = Line()
         self._taken = 0.0
         self._ends = 0.0
         self._ends_in_journal = 0.0
         self._used = 0.0  # the date of the last record that shows it in use
 
-    def take(self, held: Held, now: float) -> None:
+    def take(self, held: LockGrant, now: float) -> None:
         """Give the lock to somebody, with a full lease."""
         self.held = held
         self._taken = now
@@ -202,11 +202,11 @@ class Lock:
             return
         token, lease, version, *more = state
         if not more:  # earlier versions kept no more, and a restart gave a full lease
-            self.take(Held(token, lease, version), now)
+            self.take(LockGrant(token, lease, version), now)
             self._used = math.inf
             return
         client, since, used = more
-        self.take(Held(token, lease, version, client, since), now)
+        self.take(LockGrant(token, lease, version, client, since), now)
         self._used = used
 
     def resume(self, now: float, date: float) -> None:

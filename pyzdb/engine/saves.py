@@ -19,7 +19,7 @@ RETRY = 5.0
 logger = logging.getLogger(__name__)
 
 
-class Saves:
+class SaveScheduler:
     """The saves of one database, numbered 1, 2, 3... from the start of the process."""
 
     def __init__(self, store: Store, state: Callable[[], State], snapshot_bytes: int) -> None:

@@ -31,7 +31,7 @@ from pyzdb.errors import (
     QueryError,
 )
 from pyzdb.operations import edits
-from pyzdb.operations.edits import Change, Edit, Pair
+from pyzdb.operations.edits import Change, Edit, UndoRedo
 from pyzdb.operations.order import Places
 from pyzdb.operations.table import TABLE, Operation, own
 from pyzdb.paths import Path, key_text, path_text
@@ -216,14 +216,15 @@ class Tree:
         self,
         container: Any,
         path: Path,
-        pairs: list[Pair],
+        pairs: list[UndoRedo],
         plain: bool,
         done: list[Change],
         envelope: Envelope | None,
     ) -> None:
-        room = MAX_DEPTH - 1 - len(path)
+        depth_left = MAX_DEPTH - 1 - len(path)
         changes = [
-            (path, undo, redo, _cost(undo, redo, room, plain, envelope)) for undo, redo in pairs
+            (path, undo, redo, _cost(undo, redo, depth_left, plain, envelope))
+            for undo, redo in pairs
         ]
         plain = self.plain and plain and all(map(_keeps_plain, pairs))
         self.state = EDITING
@@ -290,13 +291,13 @@ class Tree:
         return tuple(path)
 
 
-def _cost(undo: Edit, redo: Edit, room: int, plain: bool, envelope: Envelope | None) -> int:
+def _cost(undo: Edit, redo: Edit, depth_left: int, plain: bool, envelope: Envelope | None) -> int:
     if envelope is None:
-        return edits.cost(undo, redo, room, plain)
-    return edits.cost_in(envelope.message, envelope.shape, redo[2], room)
+        return edits.cost(undo, redo, depth_left, plain)
+    return edits.cost_in(envelope.message, envelope.shape, redo[2], depth_left)
 
 
-def _placed(container: Any, pairs: list[Pair], places: Places | None) -> list[Pair]:
+def _placed(container: Any, pairs: list[UndoRedo], places: Places | None) -> list[UndoRedo]:
     kind = pairs[0][1][0]
     if kind == "drop":
         return [edits.placed(container, pairs[0][1][1], places or Places())]
@@ -311,7 +312,7 @@ def _refuse_slices(command: Command) -> None:
         raise TypeError("a slice cannot be stored")
 
 
-def _keeps_plain(pair: Pair) -> bool:
+def _keeps_plain(pair: UndoRedo) -> bool:
     """False for a new key that no plain JSON object has."""
     _, redo = pair
     return redo[0] != "add" or (type(redo[1]) is str and redo[1] != TAG)

@@ -44,7 +44,7 @@ from pyzdb.values.types import Custom
 
 Edit = tuple[Any, ...]
 Change = tuple[Path, Edit, Edit, int]
-Pair = tuple[Edit, Edit]
+UndoRedo = tuple[Edit, Edit]
 """An edit that undoes, and the one that it takes back."""
 
 VALUE_SIZE = 50
@@ -147,42 +147,42 @@ def apply_all(targets: Iterable[tuple[Any, Edit]]) -> None:
     orders.finish()
 
 
-def put(container: dict[Any, Any], key: Any, value: Any) -> Pair:
+def put(container: dict[Any, Any], key: Any, value: Any) -> UndoRedo:
     """The edits that store a value under a key of a dict, new or not."""
     if key in container:
         return ("set", key, container[key]), ("set", key, value)
     return ("drop", key), ("add", key, value, None)
 
 
-def replace(container: Any, key: Any, value: Any) -> Pair:
+def replace(container: Any, key: Any, value: Any) -> UndoRedo:
     """The edits that replace the value of a key or an index that is there."""
     return ("set", key, container[key]), ("set", key, value)
 
 
-def drop(key: Any) -> Pair:
+def drop(key: Any) -> UndoRedo:
     """The edits that remove a key which is in a dict: what undoes it is known when `placed`."""
     return _UNPLACED, ("drop", key)
 
 
-def placed(container: dict[Any, Any], key: Any, places: Places) -> Pair:
+def placed(container: dict[Any, Any], key: Any, places: Places) -> UndoRedo:
     """The edits that remove a key which is in a dict."""
     # The key as it is stored: 1 and True are one key, and undo brings back the first.
     stored, place = places.take(container, key)
     return ("add", stored, container[stored], place), ("drop", stored)
 
 
-def clear(container: dict[Any, Any]) -> Pair:
+def clear(container: dict[Any, Any]) -> UndoRedo:
     """The edits that remove all keys of a dict."""
     return ("fill", container.copy()), ("clear",)
 
 
-def splice(container: list[Any], start: int, count: int, items: list[Any]) -> Pair:
+def splice(container: list[Any], start: int, count: int, items: list[Any]) -> UndoRedo:
     """The edits that replace ``count`` items of a list from ``start`` on."""
     old = container[start : start + count]
     return ("splice", start, len(items), old), ("splice", start, count, items)
 
 
-def cut(container: list[Any], places: range) -> Pair:
+def cut(container: list[Any], places: range) -> UndoRedo:
     """The edits that remove the items at some places of a list."""
     if places.step < 0:
         places = places[::-1]
@@ -190,17 +190,17 @@ def cut(container: list[Any], places: range) -> Pair:
     return ("weave", *ends, container[slice(*ends)]), ("cut", *ends)
 
 
-def order(container: list[Any], items: list[Any]) -> Pair:
+def order(container: list[Any], items: list[Any]) -> UndoRedo:
     """The edits that put the items of a list in another order."""
     return ("order", container[:]), ("order", items)
 
 
-REVERSE: Pair = (("reverse",), ("reverse",))
+REVERSE: UndoRedo = (("reverse",), ("reverse",))
 
 
-def size_of(value: Any, room: int, plain: bool = False) -> int:
+def size_of(value: Any, depth_left: int, plain: bool = False) -> int:
     """About how many bytes a value takes: the same in every process, so that all forget the same
-    steps. Raises ValueError when it has more than ``room`` containers inside one another.
+    steps. Raises ValueError when it has more than ``depth_left`` containers inside one another.
 
     ``plain`` (bool): it is known to be of plain JSON types, which takes fewer looks and gives the
     same.
@@ -223,10 +223,10 @@ def size_of(value: Any, room: int, plain: bool = False) -> int:
         size = VALUE_SIZE * len(value)
         children = value
     elif kind is Custom:
-        return size_of(value.fields, room)
+        return size_of(value.fields, depth_left)
     else:
         return VALUE_SIZE
-    if room <= 0:
+    if depth_left <= 0:
         raise ValueError(_TOO_DEEP)
     for child in children:
         kind = type(child)
@@ -235,11 +235,11 @@ def size_of(value: Any, room: int, plain: bool = False) -> int:
         elif kind is int:
             size += child.bit_length() // 8
         elif kind is not bool and kind is not float:
-            size += size_of(child, room - 1, plain) - VALUE_SIZE
+            size += size_of(child, depth_left - 1, plain) - VALUE_SIZE
     return VALUE_SIZE + size
 
 
-def cost(undo: Edit, redo: Edit, room: int, plain: bool) -> int:
+def cost(undo: Edit, redo: Edit, depth_left: int, plain: bool) -> int:
     """About how many bytes it takes to remember two edits. Raises ValueError like size_of.
 
     What undo brings back is counted by the change that once brought it in.
@@ -247,24 +247,24 @@ def cost(undo: Edit, redo: Edit, room: int, plain: bool) -> int:
     size = CHANGE_SIZE
     kind = redo[0]
     if kind == "set":
-        return size + size_of(redo[2], room, plain)
+        return size + size_of(redo[2], depth_left, plain)
     if kind == "add":
-        return size + size_of(redo[1], room, plain) + size_of(redo[2], room, plain)
+        return size + size_of(redo[1], depth_left, plain) + size_of(redo[2], depth_left, plain)
     for edit in (undo, redo):
         if type(edit[-1]) in (list, dict):
             size += REFERENCE_SIZE * len(edit[-1])
     if kind == "splice":
-        size += sum([size_of(item, room, plain) for item in redo[3]])
+        size += sum([size_of(item, depth_left, plain) for item in redo[3]])
     return size
 
 
-def cost_in(message: bytes, shape: Shape | None, value: Any, room: int) -> int:
+def cost_in(message: bytes, shape: Shape | None, value: Any, depth_left: int) -> int:
     """About what `cost` says of storing a value of plain JSON types that came alone in a JSON
     message, without a look at its parts; ``shape`` as far as it is known. Raises ValueError like
     size_of.
     """
     if shape is None:
         shape = shape_of(message)
-    if shape.depth - AROUND_VALUE > room and too_deep(value, room):
+    if shape.depth - AROUND_VALUE > depth_left and too_deep(value, depth_left):
         raise ValueError(_TOO_DEEP)
     return CHANGE_SIZE + len(message) + VALUE_SIZE * shape.marks

@@ -29,7 +29,7 @@ from uuid import UUID
 import msgspec
 
 from pyzdb.operations import edits
-from pyzdb.operations.edits import Pair
+from pyzdb.operations.edits import UndoRedo
 from pyzdb.values.plain import MAX_DEPTH
 from pyzdb.values.tags import dumps
 from pyzdb.values.types import Custom, File
@@ -71,7 +71,7 @@ class Operation(msgspec.Struct, frozen=True):
 REMOVING = frozenset({"__delitem__", "clear", "pop", "popitem", "remove"})
 """Functions that only make the tree smaller: what one does to make room on a full disk."""
 
-Planned = tuple[Any, list[Pair]]
+Plan = tuple[Any, list[UndoRedo]]
 """The result of a write, and the edits still to be done."""
 
 
@@ -123,26 +123,26 @@ def _subscript(value: Any, key: Any, /) -> Any:
 # --- dict: writes --------------------------------------------------------------------------
 
 
-def _dict_set(value: dict[Any, Any], key: Any, item: Any, /) -> Planned:
+def _dict_set(value: dict[Any, Any], key: Any, item: Any, /) -> Plan:
     if type(key) is slice:
         raise TypeError("unhashable type: 'slice'")
     return None, [edits.put(value, key, item)]
 
 
-def _dict_delete(value: dict[Any, Any], key: Any, /) -> Planned:
+def _dict_delete(value: dict[Any, Any], key: Any, /) -> Plan:
     if key not in value:
         raise KeyError(key)
     return None, [edits.drop(key)]
 
 
-def _dict_clear(value: dict[Any, Any]) -> Planned:
+def _dict_clear(value: dict[Any, Any]) -> Plan:
     return None, [edits.clear(value)] if value else []
 
 
 _MISSING: Any = object()
 
 
-def _dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Planned:
+def _dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Plan:
     # Python's own looks at no key of an empty dict, not even whether it is one.
     if value and key in value:
         return value[key], [edits.drop(key)]
@@ -151,20 +151,20 @@ def _dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Pl
     return default, []
 
 
-def _dict_popitem(value: dict[Any, Any]) -> Planned:
+def _dict_popitem(value: dict[Any, Any]) -> Plan:
     if not value:
         raise KeyError("popitem(): dictionary is empty")
     key = next(reversed(value))
     return (key, value[key]), [edits.drop(key)]
 
 
-def _dict_setdefault(value: dict[Any, Any], key: Any, default: Any = None, /) -> Planned:
+def _dict_setdefault(value: dict[Any, Any], key: Any, default: Any = None, /) -> Plan:
     if key in value:
         return value[key], []
     return default, [edits.put(value, key, default)]
 
 
-def _dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Planned:
+def _dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Plan:
     if type(other) is not dict:
         # A pair may be a set too.
         other = map(_listed, _listed(other))
@@ -172,7 +172,7 @@ def _dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Pla
     return None, [edits.put(value, key, item) for key, item in new.items()]
 
 
-def _dict_ior(value: dict[Any, Any], other: Any, /) -> Planned:
+def _dict_ior(value: dict[Any, Any], other: Any, /) -> Plan:
     return _dict_update(value, other)
 
 
@@ -186,7 +186,7 @@ def _place(value: list[Any], index: Any, what: str) -> int:
     return place
 
 
-def _list_set(value: list[Any], key: Any, item: Any, /) -> Planned:
+def _list_set(value: list[Any], key: Any, item: Any, /) -> Plan:
     if type(key) is not slice:
         if type(key) is not int:
             _refuse_index(key)
@@ -210,7 +210,7 @@ def _refuse_index(key: Any) -> None:
         raise TypeError(f"list indices must be integers or slices, not {kind}")
 
 
-def _list_delete(value: list[Any], key: Any, /) -> Planned:
+def _list_delete(value: list[Any], key: Any, /) -> Plan:
     if type(key) is not slice:
         if type(key) is not int:
             _refuse_index(key)
@@ -218,24 +218,24 @@ def _list_delete(value: list[Any], key: Any, /) -> Planned:
     return None, [edits.cut(value, range(*key.indices(len(value))))]
 
 
-def _list_append(value: list[Any], item: Any, /) -> Planned:
+def _list_append(value: list[Any], item: Any, /) -> Plan:
     return None, [edits.splice(value, len(value), 0, [item])]
 
 
-def _list_clear(value: list[Any]) -> Planned:
+def _list_clear(value: list[Any]) -> Plan:
     return None, [edits.splice(value, 0, len(value), [])]
 
 
-def _list_extend(value: list[Any], items: Iterable[Any], /) -> Planned:
+def _list_extend(value: list[Any], items: Iterable[Any], /) -> Plan:
     return None, [edits.splice(value, len(value), 0, _listed(items))]
 
 
-def _list_insert(value: list[Any], index: Any, item: Any, /) -> Planned:
+def _list_insert(value: list[Any], index: Any, item: Any, /) -> Plan:
     place = slice(_index(index), None).indices(len(value))[0]
     return None, [edits.splice(value, place, 0, [item])]
 
 
-def _list_pop(value: list[Any], index: Any = -1, /) -> Planned:
+def _list_pop(value: list[Any], index: Any = -1, /) -> Plan:
     index = _index(index)
     if not value:
         raise IndexError("pop from empty list")
@@ -243,21 +243,21 @@ def _list_pop(value: list[Any], index: Any = -1, /) -> Planned:
     return value[place], [edits.splice(value, place, 1, [])]
 
 
-def _list_remove(value: list[Any], item: Any, /) -> Planned:
+def _list_remove(value: list[Any], item: Any, /) -> Plan:
     return None, [edits.splice(value, value.index(item), 1, [])]
 
 
-def _list_reverse(value: list[Any]) -> Planned:
+def _list_reverse(value: list[Any]) -> Plan:
     return None, [edits.REVERSE]
 
 
-def _list_sort(value: list[Any], /, *, key: None = None, reverse: bool = False) -> Planned:
+def _list_sort(value: list[Any], /, *, key: None = None, reverse: bool = False) -> Plan:
     if key is not None:
         raise TypeError("sort() takes no key here: a function cannot be sent")
     return None, [edits.order(value, sorted(value, reverse=reverse))]
 
 
-def _list_imul(value: list[Any], times: Any, /) -> Planned:
+def _list_imul(value: list[Any], times: Any, /) -> Plan:
     if type(times) not in (int, bool):
         kind = type(times).__name__
         raise TypeError(f"can't multiply sequence by non-int of type {kind!r}")
@@ -409,7 +409,7 @@ def _methods(kind: type[Any], names: str) -> dict[str, Operation]:
     return _reads({name: getattr(kind, name) for name in names.split()})
 
 
-def _writes(calls: dict[str, Callable[..., Planned]]) -> dict[str, Operation]:
+def _writes(calls: dict[str, Callable[..., Plan]]) -> dict[str, Operation]:
     return {name: Operation("write", call) for name, call in calls.items()}
 
 

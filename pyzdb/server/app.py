@@ -31,10 +31,10 @@ import zmq
 import pyzdb
 from pyzdb.engine.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
 from pyzdb.errors import ExecRefused, FilesReplaced
-from pyzdb.server.broker import LINGER, Queue, bound
+from pyzdb.server.broker import LINGER, Broker, bound
 from pyzdb.server.door import raise_limit
 from pyzdb.server.follower import Follower, Replica
-from pyzdb.server.loop import Responder
+from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
 from pyzdb.storage.files import Files
@@ -140,7 +140,7 @@ def _own(options: Options, stop_fd: int, disk: Disk) -> None:
                 logger.warning("%s", note)
             gc.freeze()
             _say(f"serves {path} at {options.write_client_uri} (Ctrl-C ends it)")
-            Responder(database, pool, lock_socket).run(stop_fd, database.tick)
+            ServerLoop(database, pool, lock_socket).run(stop_fd, database.tick)
             logger.info("saving %s", path)
             _say(f"saves {path}; a second signal ends it unsaved, and {_KEPT}")
             database.save()
@@ -162,7 +162,7 @@ def _follow(options: Options, stop_fd: int) -> None:
         with _Sockets() as sockets:
             socket = sockets.connected(options.read_server_uri)
             _say(f"reads {options.filename} for {options.read_server_uri} (Ctrl-C ends it)")
-            Responder(replica, [socket]).run(stop_fd, follower.tick)
+            ServerLoop(replica, [socket]).run(stop_fd, follower.tick)
     finally:
         follower.close()
 
@@ -182,11 +182,11 @@ class _Sockets:
         require(DESCRIPTORS)
         self._context: Context = zmq.Context()
         self._sockets: list[Socket] = []
-        self._queues: list[Queue] = []
+        self._queues: list[Broker] = []
 
     def queue(self, front: str, back: str) -> None:
         """Add a queue."""
-        self._queues.append(Queue(self._context, front, back))
+        self._queues.append(Broker(self._context, front, back))
 
     def listening(self, uri: str) -> Socket:
         """A REP socket that clients connect to."""

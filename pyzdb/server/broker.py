@@ -21,7 +21,7 @@ INSIDE = "inproc:"
 """How an address within the process begins, where no client comes to."""
 
 
-class Queue:
+class Broker:
     """A queue from ``front`` to ``back``, which ends with its context.
 
     Raises AddressError when an address cannot be bound.

@@ -44,7 +44,7 @@ is of another one."""
 Events = list[tuple[int, int]]
 
 
-class Responder:
+class ServerLoop:
     """Answers what arrives on ``sockets`` and on ``lock_socket``, the one that the holder of the
     lock is sent to, from a database."""
 

@@ -131,7 +131,7 @@ def keep_original(disk: Disk, path: str) -> str:
     return kept
 
 
-def keep_aside(disk: Disk, path: str, data: bytes) -> str:
+def quarantine(disk: Disk, path: str, data: bytes) -> str:
     """Write what will be cut from ``path`` to a file of its own beside it, and return its path.
 
     It is on the disk, name included, when this returns.

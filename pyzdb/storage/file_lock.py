@@ -29,7 +29,7 @@ NAME_SIZE = 1024
 """Bytes of a lock file that are read to tell who holds it."""
 
 
-class Holder:
+class FileLock:
     """Holds a database from the start to `release`. Raises FileInUse when another one does, and
     StorageError when its files cannot be locked.
 

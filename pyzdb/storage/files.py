@@ -57,7 +57,7 @@ Moved = tuple[str, str, Identity, tuple[int, int]]
 source, and device and inode of the folder."""
 
 
-class Taken:
+class IngestedFile:
     """A file that was taken. ``file`` is the File to store; then either `commit` or `discard`
     has to be called."""
 
@@ -117,7 +117,7 @@ class Files:
         self._allowed = [disk.real_path(name) for name in allowed]
         self._database = None if database is None else disk.real_path(database)
 
-    def take(self, file: File, new: bool = True) -> Taken:
+    def take(self, file: File, new: bool = True) -> IngestedFile:
         """Put what a File names or carries into the folder, so that it is on the disk.
 
         Raises FileRefused for what may not be taken, with ``new`` False for all that is not in
@@ -128,7 +128,7 @@ class Files:
         if file.content is not None:
             content = file.content
             location = self._place(file.filename, lambda target: self._write(target, content))
-            return Taken(self._disk, File(location, file.filename), placed=True)
+            return IngestedFile(self._disk, File(location, file.filename), placed=True)
         path = self._resolve(str(file.location))
         stored = _lies_in(path, self._folder)
         if not stored:
@@ -145,10 +145,10 @@ class Files:
             if self._disk.path_of(held) != path:
                 raise FileRefused(f"{path} cannot be taken: it was moved meanwhile")
             if stored:
-                return Taken(self._disk, File(path, file.filename))
+                return IngestedFile(self._disk, File(path, file.filename))
             location = self._move(path, held, file.filename)
             source = (path, identity_of(status))
-            return Taken(
+            return IngestedFile(
                 self._disk, File(location, file.filename), True, source, self._folder_identity()
             )
         finally:
@@ -299,12 +299,12 @@ def _new_name(filename: str) -> str:
     return f"{os.urandom(PREFIX_BYTES).hex()}-{name}"
 
 
-def take_all(files: Files, value: Any, new: bool = True) -> tuple[Any, list[Taken]]:
+def ingest(files: Files, value: Any, new: bool = True) -> tuple[Any, list[IngestedFile]]:
     """Take every File that lies in a value, all or none: the value to store, and what was taken.
 
     A value without one comes back itself. ``new`` and what is raised are as in `Files.take`.
     """
-    taken: list[Taken] = []
+    taken: list[IngestedFile] = []
 
     def take(file: File) -> File:
         taken.append(files.take(file, new))

@@ -27,7 +27,7 @@ from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_header, part_n
 
 Fsync = Literal["always", "everysec", "never"]
 
-ROOM = 256 * 1024
+PREALLOCATION = 256 * 1024
 """Bytes by which a part grows: a few hundred records of a usual size, so that growing, which
 costs a sync of its own, is rare, and so little that nobody misses it."""
 
@@ -111,7 +111,8 @@ class Journal:
             raise self._fail(path, error) from error
         self._fd, self._path, self._first = fd, path, first
         self._identity = identity_of(disk.status(fd))[:2]
-        self._seed, self._chain, self._end, self._room = seed, previous, HEADER_SIZE, HEADER_SIZE
+        self._seed, self._chain = seed, previous
+        self._end, self._allocated_end = HEADER_SIZE, HEADER_SIZE
         self._cached, self._tail = self._end, header
         self.sequence = self._flushed = self._synced = first - 1
 
@@ -142,7 +143,7 @@ class Journal:
         self._fd, self._path, self._first = fd, part.filename, part.first
         self._identity = identity_of(status)[:2]
         self._seed, self._chain = part.seed, part.chain
-        self._end, self._room = part.end, status.st_size
+        self._end, self._allocated_end = part.end, status.st_size
         self._cached, self._tail = self._end, tail
         self.sequence = self._flushed = self._synced = part.sequence
         self.size = size
@@ -156,24 +157,24 @@ class Journal:
         self._check()
         if size > MAX_BODY:
             raise StorageFull(f"a change of {size} bytes is more than one record can hold")
-        missing = self._end + HEADER_SIZE + size - self._room
+        missing = self._end + HEADER_SIZE + size - self._allocated_end
         if not spare:
             missing += SPARE
         if missing <= 0:
             return
         try:
-            self._grow(max(missing, ROOM))
+            self._grow(max(missing, PREALLOCATION))
         except StorageFull:
-            if not spare or missing >= ROOM:
+            if not spare or missing >= PREALLOCATION:
                 raise
             self._grow(missing)
 
     def _grow(self, size: int) -> None:
         with self._all_or_nothing():
             try:
-                self._disk.allocate(self._fd, self._room, size)
+                self._disk.allocate(self._fd, self._allocated_end, size)
             except OSError as error:
-                self._run(self._disk.truncate, self._fd, self._room)
+                self._run(self._disk.truncate, self._fd, self._allocated_end)
                 if error.errno in NO_ROOM:
                     raise StorageFull(
                         f"no room for {self._path}: {error.strerror}; some is kept for what "
@@ -183,7 +184,7 @@ class Journal:
                 raise self._fail(self._path, error) from error
             if self._fsync == "always":
                 self._run(self._disk.datasync, self._fd)
-            self._room += size
+            self._allocated_end += size
 
     @contextmanager
     def _all_or_nothing(self) -> Iterator[None]:
@@ -233,7 +234,7 @@ class Journal:
                     offset += len(piece)
             except OSError as error:
                 raise self._fail(self._path, error) from error
-            self._room = max(self._room, self._end)
+            self._allocated_end = max(self._allocated_end, self._end)
             last = pieces[-1] if len(pieces[-1]) >= HEADER_SIZE else b"".join(self._buffer[-2:])
             self._tail = last[-HEADER_SIZE:]
             self._buffer.clear()
@@ -267,7 +268,7 @@ class Journal:
         """Raises FilesReplaced when the part that is written is not what its name leads to, or
         others have cut or overwritten it."""
         now = self._disk.identity(self._path)
-        if now is None or now[:2] != self._identity or now[2] != self._room:
+        if now is None or now[:2] != self._identity or now[2] != self._allocated_end:
             raise replaced(self._path, now)
         written = self._end - sum(map(len, self._buffer))
         if self._disk.read(self._fd, HEADER_SIZE, written - HEADER_SIZE) != self._tail:
@@ -317,7 +318,7 @@ class Journal:
 
     def _give_back_room(self) -> None:
         self._run(self._disk.truncate, self._fd, self._end)
-        self._room = self._end
+        self._allocated_end = self._end
 
     def close(self) -> None:
         """Flush and sync, and give back the room; after a failure, only let go of the file."""

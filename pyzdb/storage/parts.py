@@ -82,7 +82,7 @@ MAX_BODY = 0xFFFF_FFFF
 """Bytes of one record's body: what its length field can say."""
 
 
-Place = tuple[int, int, int]
+RecordSpan = tuple[int, int, int]
 """Of a record: sequence, start and end of its body in ``data``. A plain tuple, as there are as
 many as records."""
 
@@ -103,7 +103,7 @@ class Part:
     first: int
     previous: int
     seed: int
-    records: list[Place] = field(default_factory=list)
+    records: list[RecordSpan] = field(default_factory=list)
     sequence: int = 0
     chain: int = 0
     synced: int = 0

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 
 from pyzdb.errors import StorageError
-from pyzdb.storage.contents import Contents, examine, keep_aside
+from pyzdb.storage.contents import Contents, examine, quarantine
 from pyzdb.storage.disk import Disk, free_name
 from pyzdb.storage.parts import HEADER_SIZE
 
 
-def hopeless(filename: str, contents: Contents) -> str | None:
+def unrepairable(filename: str, contents: Contents) -> str | None:
     """Why a database cannot be repaired; None when it can."""
     if not _snapshot_is_bad(filename, contents) or contents.sequence:
         return None
@@ -33,7 +33,7 @@ def repair(disk: Disk, filename: str) -> list[str]:
     done: list[str] = []
     contents = examine(disk, filename)
     while contents.damages:
-        reason = hopeless(filename, contents)
+        reason = unrepairable(filename, contents)
         if reason is not None:
             raise StorageError(reason)
         if _snapshot_is_bad(filename, contents):
@@ -72,7 +72,7 @@ def _put_aside(disk: Disk, path: str) -> str:
 
 def _cut(disk: Disk, path: str, offset: int) -> str:
     rest = disk.content(path)[offset:].rstrip(b"\0")
-    aside = keep_aside(disk, path, rest)
+    aside = quarantine(disk, path, rest)
     fd = disk.open(path, write=True)
     try:
         disk.truncate(fd, offset)

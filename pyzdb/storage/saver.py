@@ -40,7 +40,7 @@ FAREWELL = 5.0
 FIRST_OWN_FD = 3
 
 
-class Saving:
+class SaveProcess:
     """Runs ``work`` in a child, which has the descriptor ``keep`` and no other of its parent.
 
     ``fd`` becomes readable when the child has ended. Raises OSError when there can be no child.

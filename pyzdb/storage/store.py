@@ -25,14 +25,14 @@ from typing import NamedTuple, Protocol
 from pyzdb.errors import FilesReplaced, ReadOnlyError, SnapshotFailed, StorageError, SyncFailed
 from pyzdb.storage import journal as journals
 from pyzdb.storage import snapshot as snapshots
-from pyzdb.storage.contents import Contents, keep_aside, keep_original, read_contents
+from pyzdb.storage.contents import Contents, keep_original, quarantine, read_contents
 from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, remove, replaced
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.file_lock import Holder
+from pyzdb.storage.file_lock import FileLock
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.parts import part_names
 from pyzdb.storage.published import Published
-from pyzdb.storage.saver import Saving
+from pyzdb.storage.saver import SaveProcess
 from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
 from pyzdb.storage.watch import Watch
 
@@ -44,7 +44,7 @@ Record = tuple[int, bytes]
 """Sequence and body of a record."""
 
 
-class Opened(NamedTuple):
+class Recovered(NamedTuple):
     """What was found: ``state`` of the snapshot (None for a new database), the ``sequence`` of
     the last record that is in it, the ``records`` after it, and ``notes``, a line each for the
     operator."""
@@ -78,7 +78,7 @@ class Store(Protocol):
     def save_fd(self) -> int | None:
         """A descriptor that becomes readable when the running save has ended; None without one."""
 
-    def take(self) -> Opened:
+    def take(self) -> Recovered:
         """Take hold of the database and read it. Raises CorruptFile, FileInUse, StorageError."""
 
     def begin(self) -> list[str]:
@@ -123,7 +123,7 @@ class Store(Protocol):
         """End a running save and the journal, and let others have the database."""
 
 
-class _Save(NamedTuple):
+class PendingSnapshot(NamedTuple):
     """A save that runs: the ``fd`` of its file, what the snapshot will hold, and the size that
     the journal had when it began."""
 
@@ -147,12 +147,12 @@ class FileStore:
         self._files = FileFolder(self._disk, self._filename)
         self._fsync = fsync
         self._journal = Journal(self._filename, fsync, self._disk)
-        self._holder: Holder | None = None
+        self._holder: FileLock | None = None
         self._found: Contents | None = None
         self._watch = Watch(self._disk, self._filename)
         self._published = Published(self._disk, self._filename)
         self._quiet_since: int | None = None
-        self._running: tuple[Saving, _Save] | None = None
+        self._running: tuple[SaveProcess, PendingSnapshot] | None = None
         self.snapshot_size = 0
 
     @property
@@ -171,18 +171,18 @@ class FileStore:
     def save_fd(self) -> int | None:
         return None if self._running is None else self._running[0].fd
 
-    def open(self) -> Opened:
+    def open(self) -> Recovered:
         """`take` and `begin`."""
         opened = self.take()
         opened.notes.extend(self.begin())
         return opened
 
-    def take(self) -> Opened:
+    def take(self) -> Recovered:
         self._journal = Journal(self._filename, self._fsync, self._disk)
         refuse_mount(self._filename)
         try:
             self._disk.work_in(os.path.dirname(self._filename))
-            self._holder = Holder(self._disk, self._filename)
+            self._holder = FileLock(self._disk, self._filename)
             self._watch.begin()
             contents = self._found = read_contents(self._disk, self._filename)
         except OSError as error:
@@ -193,7 +193,7 @@ class FileStore:
             raise
         snapshot = contents.snapshot
         start = 0 if snapshot is None else snapshot.sequence
-        return Opened(contents.state, start, contents.records(), [])
+        return Recovered(contents.state, start, contents.records(), [])
 
     def begin(self) -> list[str]:
         assert self._found is not None, "`take` comes first"
@@ -212,7 +212,7 @@ class FileStore:
             raise
         return notes
 
-    def _begin(self, holder: Holder, contents: Contents) -> None:
+    def _begin(self, holder: FileLock, contents: Contents) -> None:
         if contents.parts:
             part = contents.parts[-1]
             fd = holder.take_part(part.filename)
@@ -230,7 +230,7 @@ class FileStore:
         notes = []
         torn = contents.torn_part
         if torn is not None:
-            aside = keep_aside(self._disk, torn.filename, torn.torn)
+            aside = quarantine(self._disk, torn.filename, torn.torn)
             notes.append(
                 f"{torn.filename} ended in an unfinished write: {len(torn.torn)} bytes from offset "
                 f"{torn.end} on were cut and are kept in {aside}"
@@ -345,7 +345,7 @@ class FileStore:
         if reason is not None:
             raise SnapshotFailed(self._not_saved(reason))
 
-    def _write(self, save: _Save, state: Callable[[], State]) -> None:
+    def _write(self, save: PendingSnapshot, state: Callable[[], State]) -> None:
         write_snapshot(self._disk, save.fd, state(), save.sequence, save.chain, self._files)
 
     def start_save(self, state: Callable[[], State]) -> None:
@@ -353,7 +353,7 @@ class FileStore:
             raise SnapshotFailed(f"{self._filename} is being saved already")
         save = self._begin_save()
         try:
-            saving = Saving(
+            saving = SaveProcess(
                 lambda: self._write(save, state),
                 keep=save.fd,
             )
@@ -379,7 +379,7 @@ class FileStore:
     def _not_saved(self, reason: object) -> str:
         return f"{self._filename} was not saved: {reason}"
 
-    def _begin_save(self) -> _Save:
+    def _begin_save(self) -> PendingSnapshot:
         """Go on in a new part, and create the file: one that no child before has open."""
         aside = snapshots.aside_name(self._filename)
         journal = self._journal
@@ -393,9 +393,9 @@ class FileStore:
             raise
         except (StorageError, OSError) as error:
             raise SnapshotFailed(self._not_saved(error)) from error
-        return _Save(fd, journal.sequence, journal.chain, journal.size)
+        return PendingSnapshot(fd, journal.sequence, journal.chain, journal.size)
 
-    def _end_snapshot(self, save: _Save, reason: str | None) -> str | None:
+    def _end_snapshot(self, save: PendingSnapshot, reason: str | None) -> str | None:
         """Put a snapshot that was written in its place, or drop it for ``reason``."""
         disk, aside = self._disk, snapshots.aside_name(self._filename)
         known = self._watch.known(save.fd)
@@ -466,16 +466,16 @@ class MemoryStore:
     def snapshot_size(self) -> int:
         return 0 if self._saved is None else len(self._saved)
 
-    def open(self) -> Opened:
+    def open(self) -> Recovered:
         """`take` and `begin`."""
         return self.take()
 
-    def take(self) -> Opened:
+    def take(self) -> Recovered:
         self._buffer.clear()
         self.journal_size = sum(map(len, self._flushed))
         state = None if self._saved is None else load_state(BytesIO(self._saved))
         records = iter(list(enumerate(self._flushed, self._start + 1)))
-        return Opened(state, self._start, records, [])
+        return Recovered(state, self._start, records, [])
 
     def begin(self) -> list[str]:
         return []
@@ -541,8 +541,8 @@ class ReadOnlyStore:
     snapshot_is_missing = False
     save_fd: int | None = None
 
-    def take(self) -> Opened:
-        return Opened(None, 0, iter(()), [])
+    def take(self) -> Recovered:
+        return Recovered(None, 0, iter(()), [])
 
     def begin(self) -> list[str]:
         return []

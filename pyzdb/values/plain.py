@@ -35,21 +35,21 @@ LEAVES = frozenset({str, bool, type(None)})
 _PLAIN = LEAVES | {int, float, dict, list}
 
 
-def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
-    """True for a value of plain JSON types at most ``room`` containers deep."""
+def is_plain(value: Any, depth_left: int = MAX_DEPTH) -> bool:
+    """True for a value of plain JSON types at most ``depth_left`` containers deep."""
     kind = type(value)
     if kind is dict:
-        if room <= 0 or TAG in value:
+        if depth_left <= 0 or TAG in value:
             return False
         for key in value:
             if type(key) is not str:
                 return False
         children: Iterable[Any] = value.values()
     elif kind is list:
-        if room <= 0:
+        if depth_left <= 0:
             return False
         if len(value) >= MANY:
-            return _all_plain(value, room - 1)
+            return _all_plain(value, depth_left - 1)
         children = value
     elif kind is int:
         small: bool = NEGATIVE_BIG_INT < value < BIG_INT
@@ -70,13 +70,13 @@ def is_plain(value: Any, room: int = MAX_DEPTH) -> bool:
             if isfinite(child):
                 continue
             return False
-        if (kind is dict or kind is list) and is_plain(child, room - 1):
+        if (kind is dict or kind is list) and is_plain(child, depth_left - 1):
             continue
         return False
     return True
 
 
-def _all_plain(values: list[Any], room: int) -> bool:
+def _all_plain(values: list[Any], depth_left: int) -> bool:
     """The same for each of many values, by questions that Python answers for all of them at
     once: of records, those about a field."""
     kinds = set(map(type, values))
@@ -90,7 +90,7 @@ def _all_plain(values: list[Any], room: int) -> bool:
         numbers = values if len(kinds) == 1 else [v for v in values if type(v) is float]
         if not all(map(isfinite, numbers)):
             return False
-    if kinds == {dict} and room > 0:
+    if kinds == {dict} and depth_left > 0:
         keys = set().union(*values)
         if TAG in keys or not set(map(type, keys)) <= {str}:
             return False
@@ -98,22 +98,22 @@ def _all_plain(values: list[Any], room: int) -> bool:
         # those are exact strings. Of records with the same keys, each part is one field.
         held = gc.get_referents(*values)
         width = max(1, len(values[0]))
-        return all(_all_plain(held[place::width], room - 1) for place in range(width))
+        return all(_all_plain(held[place::width], depth_left - 1) for place in range(width))
     if dict in kinds or list in kinds:
-        return all(is_plain(v, room) for v in values if type(v) is dict or type(v) is list)
+        return all(is_plain(v, depth_left) for v in values if type(v) is dict or type(v) is list)
     return True
 
 
-def too_deep(value: Any, room: int) -> bool:
-    """True when a value of plain JSON types has more than ``room`` containers inside one another.
+def too_deep(value: Any, depth_left: int) -> bool:
+    """True when a value of plain JSON types is more than ``depth_left`` containers deep.
 
     Python's collector is asked what each container holds: that takes no call for each value.
     """
     level = [value]
-    while level and room > 0:
+    while level and depth_left > 0:
         # What it does not track holds no container, though it may be a dict itself.
         level = gc.get_referents(*filter(gc.is_tracked, level))
-        room -= 1
+        depth_left -= 1
     return any(type(value) is dict or type(value) is list for value in level)
 
 

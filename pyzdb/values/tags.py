@@ -199,15 +199,15 @@ def register(
     _registered_names[name] = from_json
 
 
-def to_wire(value: Any, path: Path = (), room: int = MAX_DEPTH) -> tuple[Any, bool]:
+def to_wire(value: Any, path: Path = (), depth_left: int = MAX_DEPTH) -> tuple[Any, bool]:
     """Turn a value into what JSON carries: ``(wire, tagged)``.
 
     A plain value comes back as the same object, ``tagged`` False. Raises EncodingError with the
     path to the bad part, which starts with ``path``.
     """
-    if is_plain(value, room):
+    if is_plain(value, depth_left):
         return value, False
-    tagging = _Tagging(path, room)
+    tagging = _Tagging(path, depth_left)
     return tagging.wire(value), tagging.tagged
 
 
@@ -226,13 +226,13 @@ class _Tagging:
     """Turns one value into what JSON carries. ``tagged`` says whether a tag was needed; an error
     ends it."""
 
-    __slots__ = ("above", "others", "path", "room", "tagged")
+    __slots__ = ("above", "depth_left", "others", "path", "tagged")
 
-    def __init__(self, path: Path, room: int) -> None:
+    def __init__(self, path: Path, depth_left: int) -> None:
         self.path = list(path)
         self.above: list[int] = []
         self.others: set[int] = set()
-        self.room = room
+        self.depth_left = depth_left
         self.tagged = False
 
     def wire(self, value: Any) -> Any:
@@ -268,7 +268,7 @@ class _Tagging:
     def _enter(self, value: Any) -> None:
         if id(value) in self.above:
             raise self._error(" holds itself: a cycle cannot be stored")
-        if len(self.above) >= self.room:
+        if len(self.above) >= self.depth_left:
             raise self._error(f" is nested deeper than {MAX_DEPTH} levels")
         self.above.append(id(value))
 
@@ -358,7 +358,7 @@ class _Tagging:
         return EncodingError(path_text(path) + words, path)
 
 
-def from_wire(wire: Any, room: int = MAX_DEPTH, keep: bool = False) -> Any:
+def from_wire(wire: Any, depth_left: int = MAX_DEPTH, keep: bool = False) -> Any:
     """Make the value again that ``to_wire`` described, reusing the containers of ``wire``.
 
     ``keep`` (bool): what need not be understood to be stored stays as it came, a type of a user's
@@ -367,21 +367,21 @@ def from_wire(wire: Any, room: int = MAX_DEPTH, keep: bool = False) -> Any:
     """
     kind = type(wire)
     if kind is list:
-        if room <= 0:
+        if depth_left <= 0:
             raise _too_deep()
         for place, child in enumerate(wire):
             if type(child) is dict or type(child) is list:
-                wire[place] = from_wire(child, room - 1, keep)
+                wire[place] = from_wire(child, depth_left - 1, keep)
         return wire
     if kind is not dict:
         return wire
     if TAG in wire:
-        return _from_tag(wire, room, keep)
-    if room <= 0:
+        return _from_tag(wire, depth_left, keep)
+    if depth_left <= 0:
         raise _too_deep()
     for key, child in wire.items():
         if type(child) is dict or type(child) is list:
-            wire[key] = from_wire(child, room - 1, keep)
+            wire[key] = from_wire(child, depth_left - 1, keep)
     return wire
 
 
@@ -399,7 +399,7 @@ def _too_deep() -> EncodingError:
     return EncodingError(f"a value is nested deeper than {MAX_DEPTH} levels")
 
 
-def _from_tag(wire: dict[str, Any], room: int, keep: bool) -> Any:
+def _from_tag(wire: dict[str, Any], depth_left: int, keep: bool) -> Any:
     name = wire[TAG]
     if type(name) is not str:
         raise EncodingError(f'the field "{TAG}" must be a string')
@@ -409,17 +409,17 @@ def _from_tag(wire: dict[str, Any], room: int, keep: bool) -> Any:
         if name in _FROM_SCALARS:
             value = _FROM_SCALARS[name](wire)
             return value if keep or name not in _MOMENTS else made(value)
-        if room <= 0:
+        if depth_left <= 0:
             raise _too_deep()
         if name in _FROM_SEQUENCES:
-            return _FROM_SEQUENCES[name](from_wire(_items(wire), room, keep))
+            return _FROM_SEQUENCES[name](from_wire(_items(wire), depth_left, keep))
         if name == "dict":
             return {
-                from_wire(key, room - 1, keep): from_wire(child, room - 1, keep)
+                from_wire(key, depth_left - 1, keep): from_wire(child, depth_left - 1, keep)
                 for key, child in map(_pair, _items(wire))
             }
         fields = {
-            key: from_wire(child, room - 1, keep) for key, child in wire.items() if key != TAG
+            key: from_wire(child, depth_left - 1, keep) for key, child in wire.items() if key != TAG
         }
     except EncodingError:
         raise

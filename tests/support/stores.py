@@ -6,7 +6,7 @@ import os
 import select
 from typing import Any
 
-from pyzdb.storage.store import Opened, Store
+from pyzdb.storage.store import Recovered, Store
 
 LIMIT = 30.0
 """Seconds that a test waits for a save."""
@@ -20,7 +20,7 @@ def write(store: Store, *bodies: bytes) -> None:
     store.flush()
 
 
-def whole(opened: Opened) -> list[Any]:
+def whole(opened: Recovered) -> list[Any]:
     """All bodies that a store was given: those that were saved are in the tree."""
     saved = (opened.state or {"tree": []})["tree"]
     return [*saved, *(body for _, body in opened.records)]

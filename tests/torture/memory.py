@@ -370,7 +370,7 @@ class OneProcessStore(FileStore):
     there."""
 
     def start_save(self, state: Callable[[], State]) -> None:
-        with patch.object(stores, "Saving", _InLine):
+        with patch.object(stores, "SaveProcess", _InLine):
             super().start_save(state)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pyzdb.engine.client_table import MAX_CLIENTS, Answers
+from pyzdb.engine.client_table import MAX_CLIENTS, ClientTable
 from pyzdb.errors import OutcomeUnknown
 from pyzdb.protocol.messages import Command, Request, encode_request
 from tests.support.engine import Engine, Start
@@ -97,7 +97,7 @@ def test_requests_without_a_number_are_done_each_time(engine: Engine) -> None:
 
 
 def test_each_client_has_its_own_numbers() -> None:
-    answers = Answers()
+    answers = ClientTable()
     answers.remember("ann", 1, b"for ann", 1)
     assert answers.repeat("bob", 1, 0) is None
     assert answers.repeat("ann", 1, 0) == b"for ann"
@@ -105,7 +105,7 @@ def test_each_client_has_its_own_numbers() -> None:
 
 
 def test_who_has_not_written_for_the_longest_time_is_forgotten_first() -> None:
-    answers = Answers(max_clients=2)
+    answers = ClientTable(max_clients=2)
     answers.remember("ann", 1, b"1", 1)
     answers.remember("bob", 1, b"2", 2)
     answers.remember("ann", 2, b"3", 3)
@@ -117,7 +117,7 @@ def test_who_has_not_written_for_the_longest_time_is_forgotten_first() -> None:
 
 
 def test_a_client_is_new_unless_one_was_forgotten_that_was_answered_after_it_came() -> None:
-    answers = Answers(max_clients=2)
+    answers = ClientTable(max_clients=2)
     answers.remember("ann", 1, b"1", 5)
     answers.remember("bob", 1, b"2", 8)
     answers.remember("dan", 1, b"3", 9)
@@ -127,7 +127,7 @@ def test_a_client_is_new_unless_one_was_forgotten_that_was_answered_after_it_cam
 
 
 def test_any_number_of_clients_that_write_at_the_same_time_are_known_to_be_new() -> None:
-    answers = Answers(max_clients=10)
+    answers = ClientTable(max_clients=10)
     for number in range(1000):
         # Each said hello four others before it writes.
         assert answers.repeat(str(number), 1, max(0, number - 4)) is None
@@ -135,7 +135,7 @@ def test_any_number_of_clients_that_write_at_the_same_time_are_known_to_be_new()
 
 
 def test_the_table_is_bounded_in_bytes() -> None:
-    answers = Answers(max_bytes=10)
+    answers = ClientTable(max_bytes=10)
     for number in range(4):
         answers.remember(f"client {number}", 1, b"1234", number + 1)
     known = [f"client {number}" for number in range(4)]
@@ -147,7 +147,7 @@ def test_the_table_is_bounded_in_bytes() -> None:
 
 
 def test_an_answer_that_is_too_large_is_not_kept_but_its_number_is() -> None:
-    answers = Answers(max_bytes=10)
+    answers = ClientTable(max_bytes=10)
     answers.remember("ann", 1, b"1234", 1)
     answers.remember("bob", 4, b"a" * 11, 2)
     assert answers.repeat("ann", 1, 0) == b"1234"
@@ -157,18 +157,18 @@ def test_an_answer_that_is_too_large_is_not_kept_but_its_number_is() -> None:
 
 
 def test_the_table_is_bounded_in_clients() -> None:
-    answers = Answers()
+    answers = ClientTable()
     for number in range(MAX_CLIENTS + 5):
         answers.remember(str(number), 1, b"", number)
     assert len(answers.state()["known"]) == MAX_CLIENTS
 
 
 def test_a_snapshot_holds_all_that_is_known() -> None:
-    before = Answers(max_clients=2, max_bytes=20)
+    before = ClientTable(max_clients=2, max_bytes=20)
     before.remember("ann", 3, b"a" * 30, 1)
     before.remember("bob", 1, b"123456", 2)
     before.remember("eve", 9, b"123456", 3)
-    after = Answers(max_clients=2, max_bytes=20)
+    after = ClientTable(max_clients=2, max_bytes=20)
     after.restore(before.state(), 3)
     for answers in (before, after):
         assert answers.repeat("bob", 1, 0) == b"123456"
@@ -184,7 +184,7 @@ def test_a_snapshot_holds_all_that_is_known() -> None:
 
 
 def test_a_snapshot_of_an_earlier_version_is_taken_to_be_of_its_end() -> None:
-    answers = Answers(max_clients=1)
+    answers = ClientTable(max_clients=1)
     answers.restore({"known": {"ann": (3, b"1")}, "forgotten": 2}, 7)
     assert answers.repeat("ann", 3, 0) == b"1"
     answers.remember("bob", 1, b"2", 8)

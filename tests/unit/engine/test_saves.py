@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import zmq
 
-from pyzdb.engine.saves import Saves
+from pyzdb.engine.saves import SaveScheduler
 from pyzdb.errors import SnapshotFailed
 from pyzdb.protocol.messages import Envelope, Request, decode_reply, encode_request
-from pyzdb.server.loop import Responder
+from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.store import FileStore, MemoryStore
 from tests.support.engine import LIMIT, Engine, Start
@@ -222,7 +222,7 @@ def test_an_automatic_save_that_cannot_begin_is_not_tried_again_at_once(
 
 
 def test_nothing_is_running_before_the_first_save() -> None:
-    saves = Saves(MemoryStore(), dict, 1_000_000)
+    saves = SaveScheduler(MemoryStore(), dict, 1_000_000)
     assert not saves.running
     assert saves.ticket() == 1
 
@@ -243,7 +243,7 @@ def served(start: Start) -> Iterator[tuple[Engine, list[zmq.Socket[bytes]]]]:
             other.rcvtimeo = int(LIMIT * 1000)
             other.linger = 0
             other.connect(f"inproc://{number}")
-        responder = Responder(engine.db, rep)
+        responder = ServerLoop(engine.db, rep)
         thread = threading.Thread(target=responder.run, args=(reading.fileno(), engine.db.tick))
         thread.start()
         yield engine, req

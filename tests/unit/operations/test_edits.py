@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyzdb.operations import edits
-from pyzdb.operations.edits import Pair
+from pyzdb.operations.edits import UndoRedo
 from pyzdb.operations.order import Places
 from pyzdb.values import Custom
 from tests.support.strategies import VALUES, nested, same
@@ -21,7 +21,7 @@ DICTS = st.dictionaries(st.integers(0, 9) | st.text(max_size=2), st.integers(), 
 LISTS = st.lists(st.integers(0, 5), max_size=8)
 
 
-def there_and_back(container: Any, pair: Pair) -> Any:
+def there_and_back(container: Any, pair: UndoRedo) -> Any:
     """Do a pair of edits twice, with the way back between, and return what they make."""
     undo, redo = pair
     before = copy.deepcopy(container)

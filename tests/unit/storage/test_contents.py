@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pyzdb.errors import CorruptFile, SnapshotFailed
-from pyzdb.storage.contents import Contents, examine, keep_aside, read_contents
+from pyzdb.storage.contents import Contents, examine, quarantine, read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.parts import part_name
 from pyzdb.storage.store import FileStore
@@ -200,14 +200,14 @@ def test_no_wrong_bit_goes_unnoticed(path: str) -> None:
 
 def test_what_is_kept_aside_is_on_the_disk_with_its_name(path: str) -> None:
     disk = FaultyDisk()
-    assert keep_aside(disk, path, b"rest") == f"{path}.broken"
+    assert quarantine(disk, path, b"rest") == f"{path}.broken"
     assert disk.names_of_calls == ["create", "write", "sync", "sync_folder"]
-    assert keep_aside(disk, path, b"more") == f"{path}.broken-2"
+    assert quarantine(disk, path, b"more") == f"{path}.broken-2"
     assert Path(f"{path}.broken").read_bytes() == b"rest"
 
 
 def test_what_cannot_be_kept_aside_leaves_no_file(path: str) -> None:
     before = names(path)
     with pytest.raises(OSError, match="No space"):
-        keep_aside(FaultyDisk(2, no_room(), half=True), path, b"rest")
+        quarantine(FaultyDisk(2, no_room(), half=True), path, b"rest")
     assert names(path) == before

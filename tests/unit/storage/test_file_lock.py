@@ -12,7 +12,7 @@ import pytest
 
 from pyzdb.errors import FileInUse, StorageError
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.file_lock import Holder
+from pyzdb.storage.file_lock import FileLock
 from tests.support.programs import forked
 
 
@@ -22,39 +22,40 @@ def path(tmp_path: Path) -> str:
 
 
 def test_a_second_holder_is_refused_and_told_the_first(path: str) -> None:
-    holder = Holder(Disk(), path)
+    holder = FileLock(Disk(), path)
     with pytest.raises(FileInUse, match=rf"{path} is in use by pid {os.getpid()} on \S+"):
-        Holder(Disk(), path)
+        FileLock(Disk(), path)
     holder.release()
-    Holder(Disk(), path).release()
+    FileLock(Disk(), path).release()
 
 
 def test_the_lock_file_stays_and_is_private(path: str) -> None:
-    Holder(Disk(), path).release()
+    FileLock(Disk(), path).release()
     lock = Path(f"{path}.lock")
     assert stat.S_IMODE(lock.stat().st_mode) == 0o600
     inode = lock.stat().st_ino
-    Holder(Disk(), path).release()
+    FileLock(Disk(), path).release()
     assert lock.stat().st_ino == inode
 
 
 def test_what_an_older_holder_said_does_not_matter(path: str) -> None:
     Path(f"{path}.lock").write_bytes(b"pid 1 on \xff a machine with a rather long name" * 10)
-    holder = Holder(Disk(), path)
+    holder = FileLock(Disk(), path)
     assert Path(f"{path}.lock").read_text().startswith(f"pid {os.getpid()} on ")
     holder.release()
 
 
 def test_a_killed_holder_holds_nothing(path: str) -> None:
-    with forked(lambda: Holder(Disk(), path)) as pid, pytest.raises(FileInUse, match=f"pid {pid} "):
-        Holder(Disk(), path)
-    Holder(Disk(), path).release()
+    holding = forked(lambda: FileLock(Disk(), path))
+    with holding as pid, pytest.raises(FileInUse, match=f"pid {pid} "):
+        FileLock(Disk(), path)
+    FileLock(Disk(), path).release()
 
 
 def test_a_lock_that_cannot_be_opened_is_an_error_with_its_reason(path: str) -> None:
     os.mkdir(f"{path}.lock")
     with pytest.raises(StorageError, match=r"db\.pkl\.lock cannot be opened: Is a directory"):
-        Holder(Disk(), path)
+        FileLock(Disk(), path)
 
 
 class Lockless(Disk):
@@ -68,7 +69,7 @@ def test_a_file_system_without_locks_is_not_a_database_in_use(path: str) -> None
     with pytest.raises(
         StorageError, match="cannot be locked: No locks available; the file sys"
     ) as e:
-        Holder(Lockless(), path)
+        FileLock(Lockless(), path)
     assert not isinstance(e.value, FileInUse)
 
 
@@ -76,8 +77,8 @@ def test_a_host_name_that_is_not_utf_8_is_written_as_it_is(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(socket, "gethostname", lambda: os.fsdecode(b"j\xfcrg"))
-    holder = Holder(Disk(), path)
+    holder = FileLock(Disk(), path)
     assert Path(f"{path}.lock").read_bytes() == b"pid %d on j\xfcrg\n" % os.getpid()
     with pytest.raises(FileInUse, match="on j\ufffdrg"):
-        Holder(Disk(), path)
+        FileLock(Disk(), path)
     holder.release()

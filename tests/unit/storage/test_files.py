@@ -17,7 +17,7 @@ from pyzdb.errors import FileRefused, StorageError, StorageFull
 from pyzdb.storage import files as files_module
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.files import Files, take_all
+from pyzdb.storage.files import Files, ingest
 from pyzdb.values import Custom, File
 
 
@@ -449,7 +449,7 @@ def test_every_file_in_a_value_is_taken(files: Files, source: Path) -> None:
         "d": Custom("own", {"data": frozenset({File(str(other))})}),
         ("k",): None,
     }
-    new, taken = take_all(files, value)
+    new, taken = ingest(files, value)
     assert len(taken) == 3
     for one in taken:
         one.commit()
@@ -467,7 +467,7 @@ def test_every_file_in_a_value_is_taken(files: Files, source: Path) -> None:
 
 def test_a_value_without_a_file_comes_back_itself(files: Files) -> None:
     value = {"a": [1, (2, {3}), Custom("own", {})]}
-    new, taken = take_all(files, value)
+    new, taken = ingest(files, value)
     assert new is value
     assert taken == []
 
@@ -475,13 +475,13 @@ def test_a_value_without_a_file_comes_back_itself(files: Files) -> None:
 def test_when_one_file_is_refused_none_is_taken(files: Files, source: Path, tmp_path: Path) -> None:
     value = [File(filename="a", content=b""), File(str(source)), File("/missing")]
     with pytest.raises(FileRefused):
-        take_all(files, value)
+        ingest(files, value)
     assert stored(tmp_path) == []
     assert source.exists()
 
 
 def test_the_same_file_twice_in_a_value_is_stored_twice(files: Files, source: Path) -> None:
-    new, taken = take_all(files, [File(str(source)), File(str(source))])
+    new, taken = ingest(files, [File(str(source)), File(str(source))])
     for one in taken:
         one.commit()
     assert not source.exists()

@@ -15,7 +15,7 @@ import pytest
 from pyzdb.errors import FilesReplaced, StorageError, StorageFull, SyncFailed
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.journal import LARGE, ROOM, SPARE, SYNC_INTERVAL, Fsync, Journal
+from pyzdb.storage.journal import LARGE, PREALLOCATION, SPARE, SYNC_INTERVAL, Fsync, Journal
 from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_name, read_part
 from tests.support.disks import FaultyDisk, SmallDisk, broken, no_room
 from tests.torture.faults import FAULTS, Interruption
@@ -92,7 +92,7 @@ def test_the_name_of_a_new_part_is_on_the_disk_before_its_first_record(filename:
     journal.abandon()
 
 
-@pytest.mark.parametrize("size", [0, 1, ROOM, 3 << 20])
+@pytest.mark.parametrize("size", [0, 1, PREALLOCATION, 3 << 20])
 def test_a_record_of_any_size_fits(filename: str, journal: Journal, size: int) -> None:
     add(journal, b"before")
     add(journal, bytes(size))
@@ -116,11 +116,11 @@ def test_a_full_disk_changes_nothing_and_writes_go_on_when_there_is_room(
     size = os.path.getsize(path)
     disk.at, disk.fault, disk.half = disk.calls + 1, no_room(), half
     with pytest.raises(StorageFull, match=f"no room for {path}"):
-        journal.reserve(ROOM)
+        journal.reserve(PREALLOCATION)
     assert os.path.getsize(path) == size
-    add(journal, bytes(ROOM))
+    add(journal, bytes(PREALLOCATION))
     journal.flush()
-    assert stored(filename) == [(1, b"before"), (2, bytes(ROOM))]
+    assert stored(filename) == [(1, b"before"), (2, bytes(PREALLOCATION))]
 
 
 @pytest.mark.parametrize("call", [1, 2])
@@ -172,15 +172,15 @@ def test_a_part_without_records_is_not_followed_by_another(filename: str, journa
 def test_a_rotation_that_finds_no_room_leaves_the_part_as_it_is(
     filename: str,
 ) -> None:
-    disk = SmallDisk(2 * ROOM)
+    disk = SmallDisk(2 * PREALLOCATION)
     journal = Journal(filename, "always", disk)
     journal.create(1, 0)
     add(journal, b"one")
     journal.flush()
-    disk.free = -2 * ROOM  # more than the part has to give is missing
+    disk.free = -2 * PREALLOCATION  # more than the part has to give is missing
     with pytest.raises(StorageFull):
         journal.rotate()
-    disk.free = 4 * ROOM
+    disk.free = 4 * PREALLOCATION
     add(journal, b"two")
     journal.flush()
     assert stored(filename) == [(1, b"one"), (2, b"two")]
@@ -192,7 +192,7 @@ def test_a_rotation_that_finds_no_room_leaves_the_part_as_it_is(
 
 
 def test_some_room_is_kept_for_what_makes_room(filename: str) -> None:
-    disk = SmallDisk(2_000 + 2 * ROOM)
+    disk = SmallDisk(2_000 + 2 * PREALLOCATION)
     journal = Journal(filename, "always", disk)
     journal.create(1, 0)
     while disk.free > SPARE:
@@ -213,14 +213,14 @@ def test_some_room_is_kept_for_what_makes_room(filename: str) -> None:
 
 
 def test_a_new_part_is_made_of_the_room_of_the_old_one(filename: str) -> None:
-    disk = SmallDisk(2_000 + ROOM)
+    disk = SmallDisk(2_000 + PREALLOCATION)
     journal = Journal(filename, "always", disk)
     journal.create(1, 0)
     add(journal, b"one")
     disk.free = 0
     journal.rotate()
     with pytest.raises(StorageFull):
-        journal.reserve(ROOM)
+        journal.reserve(PREALLOCATION)
     journal.reserve(1_000, spare=True)
     journal.append(b"two")
     journal.flush()
@@ -376,7 +376,7 @@ def test_never_leaves_the_syncing_to_the_system(filename: str) -> None:
     journal = Journal(filename, "never", disk)
     journal.create(1, 0)
     for _ in range(10):
-        add(journal, bytes(ROOM))
+        add(journal, bytes(PREALLOCATION))
         journal.flush()
         assert journal.tick() is None
     assert "datasync" not in disk.names_of_calls
@@ -396,7 +396,7 @@ def test_a_journal_that_is_interrupted_goes_on_whole_or_not_at_all(
         expected = [(1, b"before")]
         with Interruption(fault, at, "line") as interruption, suppress(fault, StorageError):
             journal.rotate()
-            journal.reserve(2 * ROOM)
+            journal.reserve(2 * PREALLOCATION)
         with suppress(SyncFailed):
             add(journal, b"after")
             journal.flush()

@@ -23,7 +23,7 @@ from pyzdb.storage.parts import (
 
 SALT = b"saltsalt"
 NAME = part_name("db.pkl", 1)
-ROOM = bytes(2000)
+PREALLOCATION = bytes(2000)
 
 
 def build(
@@ -75,7 +75,7 @@ def test_a_cut_at_any_byte_leaves_exactly_the_whole_records_before_it() -> None:
     data, ends = build(BODIES)
     places = [*range(ends[-4], len(data) + 1)]
     places += random.Random(1).sample(range(HEADER_SIZE, ends[-4]), 300)
-    for room in (b"", ROOM):
+    for room in (b"", PREALLOCATION):
         for place in places:
             part = read_part(data[:place] + room, NAME)
             whole = sum(end <= place for end in ends)
@@ -86,7 +86,7 @@ def test_a_cut_at_any_byte_leaves_exactly_the_whole_records_before_it() -> None:
 
 def test_every_single_bit_that_is_wrong_is_damage() -> None:
     data, ends = build(BODIES[:8])
-    for room in (b"", ROOM):
+    for room in (b"", PREALLOCATION):
         for bit in range(len(data) * 8):
             changed = bytearray(data + room)
             changed[bit // 8] ^= 1 << bit % 8
@@ -98,8 +98,8 @@ def test_every_single_bit_that_is_wrong_is_damage() -> None:
 
 def test_a_wrong_bit_in_the_room_is_told_and_loses_nothing() -> None:
     data, _ = build(BODIES)
-    for bit in random.Random(2).sample(range(len(ROOM) * 8), 200):
-        changed = bytearray(data + ROOM)
+    for bit in random.Random(2).sample(range(len(PREALLOCATION) * 8), 200):
+        changed = bytearray(data + PREALLOCATION)
         changed[len(data) + bit // 8] ^= 1 << bit % 8
         part = read_part(bytes(changed), NAME)
         assert bodies_of(part) == BODIES
@@ -112,7 +112,7 @@ def test_sectors_that_were_never_written_are_a_torn_tail() -> None:
     sectors = range(SECTOR, len(data), SECTOR)
     for lost in sectors:
         torn = data[:lost] + bytes(SECTOR) + data[lost + SECTOR :]
-        part = read_part(torn[: len(data)] + ROOM, NAME)
+        part = read_part(torn[: len(data)] + PREALLOCATION, NAME)
         assert bodies_of(part) == bodies[: sum(end <= lost for end in ends)]
         assert part.torn
 
@@ -123,7 +123,7 @@ def test_a_lost_sector_of_what_had_been_on_the_disk_is_damage() -> None:
     for lost in range(SECTOR, ends[-2] - SECTOR, SECTOR):
         changed = data[:lost] + bytes(SECTOR) + data[lost + SECTOR :]
         with pytest.raises(CorruptFile, match="had been on the disk"):
-            read_part(changed + ROOM, NAME)
+            read_part(changed + PREALLOCATION, NAME)
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_body_that_looks_like_a_record_is_only_a_body() -> None:
     inner, _ = build(BODIES[:3], salt=b"01234567")
     data, ends = build([inner, b"after"])
     assert bodies_of(read_part(data, NAME)) == [inner, b"after"]
-    assert bodies_of(read_part(data[: ends[0] - 10] + ROOM, NAME)) == []
+    assert bodies_of(read_part(data[: ends[0] - 10] + PREALLOCATION, NAME)) == []
 
 
 @pytest.mark.parametrize("size", [0, 1, HEADER_SIZE - 1])

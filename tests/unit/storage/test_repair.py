@@ -14,7 +14,7 @@ from pyzdb.storage.contents import examine
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import Journal
 from pyzdb.storage.parts import part_name
-from pyzdb.storage.repair import hopeless, repair
+from pyzdb.storage.repair import repair, unrepairable
 from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, broken
 
@@ -117,7 +117,7 @@ def test_a_damaged_snapshot_that_nothing_makes_up_for_is_left_alone(path: str) -
     store.close()
     flip(path, 60)
     before = files(path)
-    assert hopeless(path, examine(Disk(), path)) is not None
+    assert unrepairable(path, examine(Disk(), path)) is not None
     with pytest.raises(StorageError, match="put an older copy of the database in its place"):
         repair(Disk(), path)
     assert files(path) == before
