@@ -64,7 +64,8 @@ def _after_fork() -> None:
         connection._begin_anew()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+if hasattr(os, "register_at_fork"):  # Windows has no forks
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def client(

@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import getpass
 import os
 import threading
 import time
@@ -29,6 +28,7 @@ from typing import Any, Protocol, cast
 import zmq
 
 from pyzdb.client.holding import Holding, whose
+from pyzdb.client.identity import who
 from pyzdb.errors import (
     AddressError,
     ConnectionClosed,
@@ -136,7 +136,7 @@ class Session:
         self._probed: float | None = None
         self._thread = threading.get_ident()
         self._uses = 0
-        self._id = f"{_who()}:{os.getpid()}-{os.urandom(6).hex()}"
+        self._id = f"{who()}:{os.getpid()}-{os.urandom(6).hex()}"
         self._number = 0
         self._since: int | None = None
         self._holder = holder
@@ -462,15 +462,3 @@ class Session:
 
 def _closed_meanwhile(uri: str) -> str:
     return f"the connection to {uri} was closed meanwhile"
-
-
-def _who() -> str:
-    """The user and the machine, as text that can be sent: their names need not be UTF-8."""
-    return os.fsencode(f"{_user()}@{os.uname().nodename}").decode(errors="replace")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container may have a user without a name
-        return str(os.getuid())

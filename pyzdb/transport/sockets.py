@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import time
@@ -114,7 +113,7 @@ def require(descriptors: int) -> None:
     held = []
     try:
         for _ in range(descriptors):
-            held.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            held.append(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
         raise NoSocket(
             f"there is no room in this process for connections, which take {descriptors} "
@@ -182,8 +181,11 @@ def _not_taken(place: str) -> Iterator[None]:
     if transport != "ipc" or path == "*" or path.startswith("@"):
         yield
         return
+    # Only a server with such an address needs it, and Windows, where clients run, does not have it.
+    import fcntl
+
     # The folder is held, so that of two servers that start at once one finds the other.
-    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(folder, fcntl.LOCK_EX)
         _look(path)
