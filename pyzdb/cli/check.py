@@ -22,8 +22,9 @@ from pyzdb.engine.database import Database
 from pyzdb.paths import Path, path_text
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
-from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
+from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.file_lock import FileLock
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import Part, part_names
 from pyzdb.storage.repair import repair, unrepairable
 from pyzdb.storage.store import ReadOnlyStore
@@ -106,7 +107,7 @@ def _describe(path: str, contents: Contents) -> None:
         print(f"{stale}: saved already, will be removed")
     for part in contents.parts:
         print(f"{part.filename}: {_of_part(part)}")
-    folder = os.path.join(os.path.dirname(path), FILES_FOLDER)
+    folder = Layout(path).large_files
     if os.path.isdir(folder):
         with os.scandir(folder) as entries:
             sizes = [entry.stat(follow_symlinks=False).st_size for entry in entries]

@@ -36,9 +36,10 @@ from pyzdb.server.door import raise_limit
 from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
-from pyzdb.storage.file_folder import FILES_FOLDER, FileFolder
+from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.store import FileStore
 from pyzdb.transport.addresses import is_loopback
 from pyzdb.transport.sockets import Context, Socket, check, connect, require
@@ -118,13 +119,12 @@ def _own(options: Options, stop_fd: int, disk: Disk) -> None:
     for uri in outside:
         logger.warning("every machine that reaches %s can read and write", uri)
     path = database_path(options.filename)
-    folder = os.path.join(os.path.dirname(path), FILES_FOLDER)
     store = FileStore(path, options.fsync, disk)
     database = Database(
         store,
         history_limit=options.history_limit,
         snapshot_bytes=options.snapshot_bytes,
-        files=Files(disk, folder, options.files_from, path),
+        files=Files(disk, Layout(path).large_files, options.files_from, path),
         exec=options.exec,
         lock_uri=options.lock_uri,
     )

@@ -27,10 +27,10 @@ from pyzdb.protocol.messages import Envelope, Reply, encode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.file_folder import FileFolder
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import (
     HEADER_SIZE,
     Part,
-    part_name,
     part_names,
     read_header,
     read_records,
@@ -260,7 +260,7 @@ class Follower:
 
     def _following(self, part: Part) -> str | None:
         """The path of the part after one; None when there is none yet."""
-        path = part_name(self._filename, part.sequence + 1)
+        path = Layout(self._filename).part(part.sequence + 1)
         # As long as a part has no records, the next record is its own first one.
         return None if path == part.filename or not self._disk.exists(path) else path
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from pyzdb.errors import CorruptFile
 from pyzdb.storage.disk import Disk, damage, free_name
+from pyzdb.storage.layout import Layout, broken
 from pyzdb.storage.parts import HEADER_SIZE, Part, part_names, read_part
 from pyzdb.storage.snapshot import Snapshot, State, read_snapshot
 
@@ -98,7 +99,7 @@ def _apart(filename: str) -> str:
     """What to do with a snapshot and a journal that do not belong together."""
     return (
         f"if another {filename} was put beside its journal, such as an older copy: to go on with "
-        f"what that holds and nothing else, put every {filename}.journal-* aside"
+        f"what that holds and nothing else, put every {Layout(filename).all_parts} aside"
     )
 
 
@@ -119,7 +120,7 @@ def _add(contents: Contents, part: Part, filename: str) -> None:
 
 def keep_original(disk: Disk, path: str) -> str:
     """Give a file that another one will replace a second name, and return that path."""
-    identity, kept = disk.identity(path), f"{path}.original"
+    identity, kept = disk.identity(path), Layout(path).original
     if disk.identity(kept) == identity:  # an interrupted start did it
         return kept
     kept = free_name(disk, kept)
@@ -136,7 +137,7 @@ def quarantine(disk: Disk, path: str, data: bytes) -> str:
 
     It is on the disk, name included, when this returns.
     """
-    aside = free_name(disk, f"{path}.broken")
+    aside = free_name(disk, broken(path))
     _write(disk, aside, data)
     disk.sync_folder(os.path.dirname(path))
     return aside

@@ -13,10 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.layout import Layout
 from pyzdb.values.types import Custom, File
-
-FILES_FOLDER = "bigfiles"
-"""Where large files lie, beside the database."""
 
 PREFIX_BYTES = 8
 """Random bytes before a name: no two files ever get the same ones."""
@@ -29,8 +27,7 @@ class FileFolder:
 
     def __init__(self, disk: Disk, filename: str, path: str | None = None) -> None:
         self._disk = disk
-        beside = os.path.join(os.path.dirname(filename), FILES_FOLDER)
-        self.path = disk.real_path(beside if path is None else path)
+        self.path = disk.real_path(Layout(filename).large_files if path is None else path)
 
     def told(self, file: File) -> File:
         """A File that was stored, with its full path."""

@@ -2,7 +2,7 @@
 
 Rules this module keeps:
 
-- Two things are locked: ``<database>.lock``, which says who holds the database, and the newest
+- Two things are locked: the lock file, which says who holds the database, and the newest
   part of its journal. Both locks are the system's and go when their process goes, however that
   ends.
 - The lock file is never removed: a removed lock file is how two processes come to hold "the"
@@ -17,6 +17,7 @@ import time
 
 from pyzdb.errors import FileInUse, StorageError
 from pyzdb.storage.disk import Disk, identity_of, replaced
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import part_names
 
 PATIENCE = 0.5
@@ -39,7 +40,7 @@ class FileLock:
     def __init__(self, disk: Disk, filename: str, writing: bool = True) -> None:
         self._disk = disk
         self._filename = filename
-        self._path = f"{filename}.lock"
+        self._path = Layout(filename).lock
         self._writing = writing
         self._fd = -1
         self._part: tuple[str, int] | None = None

@@ -23,7 +23,8 @@ from typing import Any, Literal
 
 from pyzdb.errors import FilesReplaced, StorageError, StorageFull, SyncFailed
 from pyzdb.storage.disk import NO_ROOM, Disk, identity_of, replaced
-from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_header, part_name, record_head
+from pyzdb.storage.layout import Layout
+from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_header, record_head
 
 Fsync = Literal["always", "everysec", "never"]
 
@@ -47,11 +48,6 @@ machine costs several times the write itself."""
 SALT_SIZE = 8
 
 
-def aside_name(filename: str) -> str:
-    """Where a new part is written before it gets its name."""
-    return f"{filename}.journal-new"
-
-
 class Journal:
     """The writing end of a journal. ``size`` is what its records take since the last snapshot
     (bytes), ``chain`` the checksum that the next part continues."""
@@ -59,7 +55,7 @@ class Journal:
     def __init__(self, filename: str, fsync: Fsync, disk: Disk) -> None:
         self.sequence = 0
         self.size = 0
-        self._filename = filename
+        self._layout = Layout(filename)
         self._fsync = fsync
         self._disk = disk
         self._fd = -1
@@ -89,7 +85,7 @@ class Journal:
         Raises StorageFull or StorageError, and nothing has changed; SyncFailed when it is not
         known whether the new part is there.
         """
-        disk, aside = self._disk, aside_name(self._filename)
+        disk, aside = self._disk, self._layout.part_aside
         header, seed = part_header(first, previous, os.urandom(SALT_SIZE))
         fd = -1
         try:
@@ -102,7 +98,7 @@ class Journal:
                 disk.close(fd)
             kind = StorageFull if error.errno in NO_ROOM else StorageError
             raise kind(f"{aside} cannot be written: {error.strerror}") from error
-        path = part_name(self._filename, first)
+        path = self._layout.part(first)
         try:
             disk.rename(aside, path)
             disk.sync_folder(os.path.dirname(path))

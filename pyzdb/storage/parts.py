@@ -1,8 +1,7 @@
 """The parts of a journal: what their bytes are, and what damage is.
 
-A journal is a row of files, its parts, named ``<database>.journal-<12 digits>`` after the
-sequence number of their first record. All integers are unsigned and little-endian. A part
-begins with a header of 32 bytes,
+A journal is a row of files, its parts, named after the sequence number of their first record
+(layout.py). All integers are unsigned and little-endian. A part begins with a header of 32 bytes,
 
     ======  =====  ============================================================
     offset  bytes  meaning
@@ -57,6 +56,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from pyzdb.storage.disk import Disk, damage, newer
+from pyzdb.storage.layout import Layout, is_part_of
 
 VERSION = 1
 MAGIC = b"pyzdbJ%d\n" % VERSION
@@ -122,17 +122,12 @@ class Part:
         return self.records[sequence - self.first][2]
 
 
-def part_name(filename: str, first: int) -> str:
-    """The path of the part whose first record has the sequence ``first``."""
-    return f"{filename}.journal-{first:012}"
-
-
 def part_names(disk: Disk, filename: str) -> list[tuple[int, str]]:
     """(first sequence, path) of every part of a database, in order."""
-    folder, base = os.path.split(filename)
-    pattern = re.compile(re.escape(base) + r"\.journal-(\d{12,})")
-    found = (pattern.fullmatch(name) for name in disk.names(folder))
-    return sorted((int(match[1]), os.path.join(folder, match[0])) for match in found if match)
+    layout = Layout(filename)
+    paths = (os.path.join(layout.folder, name) for name in disk.names(layout.folder))
+    found = ((layout.first_of(path), path) for path in paths)
+    return sorted((first, path) for first, path in found if first is not None)
 
 
 def part_header(first: int, previous: int, salt: bytes) -> tuple[bytes, int]:
@@ -161,7 +156,7 @@ def read_header(data: bytes, filename: str) -> Part:
         raise newer(filename)
     if magic != MAGIC or crc32(data[:_PART_CHECKED]) != seed:
         raise damage(filename, 0, "its header does not check")
-    if not filename.endswith(f".journal-{first:012}"):
+    if not is_part_of(filename, first):
         raise damage(filename, 0, f"it is the part of record {first}")
     return Part(filename, data, first, previous, seed, sequence=first - 1, chain=previous)
 

@@ -18,6 +18,7 @@ import struct
 from zlib import crc32
 
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.layout import Layout
 
 _NOTE = struct.Struct("<QI")
 """A sequence, and the CRC32 of its bytes."""
@@ -30,17 +31,12 @@ TRIES = 3
 logger = logging.getLogger(__name__)
 
 
-def note_name(filename: str) -> str:
-    """Where the note of a database lies."""
-    return f"{filename}.synced"
-
-
 class Published:
     """The side that writes the note. What goes wrong is told once: only readers feel it."""
 
     def __init__(self, disk: Disk, filename: str) -> None:
         self._disk = disk
-        self._path = note_name(filename)
+        self._path = Layout(filename).synced
         self._fd = -1
         self._last = -1
         self._failed = False
@@ -77,7 +73,7 @@ def published(disk: Disk, filename: str) -> int | None:
     """The sequence up to which a database is durable; None when nothing says so."""
     for _ in range(TRIES):
         try:
-            data = disk.content(note_name(filename))
+            data = disk.content(Layout(filename).synced)
         except FileNotFoundError:
             return None
         if len(data) == _NOTE.size:

@@ -14,6 +14,7 @@ import os
 from pyzdb.errors import StorageError
 from pyzdb.storage.contents import Contents, examine, quarantine
 from pyzdb.storage.disk import Disk, free_name
+from pyzdb.storage.layout import broken
 from pyzdb.storage.parts import HEADER_SIZE
 
 
@@ -64,7 +65,7 @@ def _drop(disk: Disk, contents: Contents) -> list[str]:
 
 
 def _put_aside(disk: Disk, path: str) -> str:
-    aside = free_name(disk, f"{path}.broken")
+    aside = free_name(disk, broken(path))
     disk.rename(path, aside)
     disk.sync_folder(os.path.dirname(path))
     return f"{path} was put aside as {aside}"

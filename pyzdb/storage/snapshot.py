@@ -191,11 +191,6 @@ class _Counted:
         return len(view)
 
 
-def aside_name(filename: str) -> str:
-    """Where a snapshot is written before it takes the place of the one before."""
-    return f"{filename}.new"
-
-
 def write_snapshot(
     disk: Disk,
     fd: int,

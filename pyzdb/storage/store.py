@@ -23,13 +23,12 @@ from io import BytesIO
 from typing import NamedTuple, Protocol
 
 from pyzdb.errors import FilesReplaced, ReadOnlyError, SnapshotFailed, StorageError, SyncFailed
-from pyzdb.storage import journal as journals
-from pyzdb.storage import snapshot as snapshots
 from pyzdb.storage.contents import Contents, keep_original, quarantine, read_contents
 from pyzdb.storage.disk import Disk, database_path, free_name, refuse_mount, remove, replaced
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.file_lock import FileLock
 from pyzdb.storage.journal import Fsync, Journal
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import part_names
 from pyzdb.storage.published import Published
 from pyzdb.storage.saver import SaveProcess
@@ -143,6 +142,7 @@ class FileStore:
         disk: Disk | None = None,
     ) -> None:
         self._filename = database_path(filename)
+        self._layout = Layout(self._filename)
         self._disk = disk or Disk()
         self._files = FileFolder(self._disk, self._filename)
         self._fsync = fsync
@@ -245,11 +245,7 @@ class FileStore:
             notes.append(f"there is no journal beside {self._filename}: it is as it was saved")
         # The name of the snapshot must be on the disk before the parts that it replaces go.
         self._disk.sync_folder(os.path.dirname(self._filename))
-        for path in (
-            *contents.stale,
-            snapshots.aside_name(self._filename),
-            journals.aside_name(self._filename),
-        ):
+        for path in (*contents.stale, self._layout.snapshot_aside, self._layout.part_aside):
             remove(self._disk, path)
         return notes
 
@@ -314,7 +310,7 @@ class FileStore:
     def _keep(self, state: Callable[[], State]) -> str:
         """Write a snapshot that takes nothing's place, and say how to use it."""
         filename, journal = self._filename, self._journal
-        path = free_name(self._disk, f"{filename}.rescued")
+        path = free_name(self._disk, self._layout.rescued)
         try:
             fd = self._disk.create(path, exclusive=True)
             try:
@@ -328,7 +324,7 @@ class FileStore:
             return f"what it held could not be kept in {path}: {error}"
         return (
             f"what it held is kept in {path}: to go on with that, put it in the place of "
-            f"{filename}, with no {filename}.journal-* beside it"
+            f"{filename}, with no {self._layout.all_parts} beside it"
         )
 
     # --- saves -----------------------------------------------------------------------------
@@ -381,7 +377,7 @@ class FileStore:
 
     def _begin_save(self) -> PendingSnapshot:
         """Go on in a new part, and create the file: one that no child before has open."""
-        aside = snapshots.aside_name(self._filename)
+        aside = self._layout.snapshot_aside
         journal = self._journal
         self._look_around()
         try:
@@ -397,7 +393,7 @@ class FileStore:
 
     def _end_snapshot(self, save: PendingSnapshot, reason: str | None) -> str | None:
         """Put a snapshot that was written in its place, or drop it for ``reason``."""
-        disk, aside = self._disk, snapshots.aside_name(self._filename)
+        disk, aside = self._disk, self._layout.snapshot_aside
         known = self._watch.known(save.fd)
         size = disk.size(save.fd)
         disk.close(save.fd)

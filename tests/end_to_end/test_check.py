@@ -13,7 +13,8 @@ from pyzdb.cli import FAILED, OK
 from pyzdb.cli.check import main
 from pyzdb.engine.database import HISTORY_LIMIT
 from pyzdb.errors import NewerFormat
-from pyzdb.storage.parts import HEADER_SIZE, part_name
+from pyzdb.storage.layout import Layout
+from pyzdb.storage.parts import HEADER_SIZE
 from pyzdb.storage.store import FileStore
 from tests.support.engine import Engine
 
@@ -33,7 +34,7 @@ def path(tmp_path: Path) -> str:
 
 def end_of_record_3(path: str) -> int:
     """Where the first of the two records of the journal ends, which are of one size."""
-    size = os.path.getsize(part_name(path, 3))
+    size = os.path.getsize(Layout(path).part(3))
     return (size + HEADER_SIZE) // 2
 
 
@@ -48,7 +49,7 @@ def damage(path: str, offset: int = 175) -> None:
 def test_a_whole_database_is_described(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([path]) == OK
     said = capsys.readouterr()
-    journal = part_name(path, 3)
+    journal = Layout(path).part(3)
     assert said.out.splitlines() == [
         f"{path}: snapshot, {os.path.getsize(path)} bytes, up to record 2",
         f"{journal}: journal, {os.path.getsize(journal)} bytes, records 3 to 4",
@@ -69,7 +70,7 @@ def test_the_large_files_are_counted(path: str, capsys: pytest.CaptureFixture[st
 def test_damage_is_told_with_its_file_and_offset(
     path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal, end = part_name(path, 3), end_of_record_3(path)
+    journal, end = Layout(path).part(3), end_of_record_3(path)
     damage(journal)
     before = Path(journal).read_bytes()
     assert main([path]) == FAILED
@@ -81,18 +82,18 @@ def test_damage_is_told_with_its_file_and_offset(
 
 def test_every_damaged_file_is_named(path: str, capsys: pytest.CaptureFixture[str]) -> None:
     damage(path, 50)
-    damage(part_name(path, 3))
+    damage(Layout(path).part(3))
     assert main([path]) == FAILED
     said = capsys.readouterr()
     assert f"{path} is damaged at offset 41: its checksum is wrong" in said.out
-    assert f"{part_name(path, 3)} is damaged at offset" in said.out
+    assert f"{Layout(path).part(3)} is damaged at offset" in said.out
     assert "put an older copy of the database in its place" in said.err
 
 
 def test_repair_keeps_the_good_part_and_says_what_it_did(
     path: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal, end = part_name(path, 3), end_of_record_3(path)
+    journal, end = Layout(path).part(3), end_of_record_3(path)
     size = end - HEADER_SIZE
     damage(journal)
     assert main(["--repair", path]) == OK
@@ -116,7 +117,7 @@ def test_what_cannot_be_repaired_is_left_alone(
 
 
 def test_an_unfinished_write_is_no_damage(path: str, capsys: pytest.CaptureFixture[str]) -> None:
-    journal, end = part_name(path, 3), end_of_record_3(path)
+    journal, end = Layout(path).part(3), end_of_record_3(path)
     size = end - HEADER_SIZE - 1
     os.truncate(journal, os.path.getsize(journal) - 1)
     assert main([path]) == OK
@@ -174,7 +175,7 @@ def test_a_database_is_checked_without_permission_to_write(path: str, lock_file:
 
 
 def test_a_check_changes_no_file(path: str) -> None:
-    paths = [Path(path), Path(f"{path}.lock"), Path(part_name(path, 3))]
+    paths = [Path(path), Path(f"{path}.lock"), Path(Layout(path).part(3))]
     before = [(each.read_bytes(), each.stat().st_mtime_ns) for each in paths]
     assert main([path]) == OK
     assert main(["--repair", path]) == OK
@@ -215,7 +216,7 @@ def test_a_check_loads_no_zeromq(path: str) -> None:
 def test_what_a_newer_version_wrote_is_said_to_be_that_and_left_alone(
     path: str, of: str, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    newer = path if of == "the snapshot" else part_name(path, 3)
+    newer = path if of == "the snapshot" else Layout(path).part(3)
     content = Path(newer).read_bytes()
     magic = content[: content.index(b"\n") + 1]
     later = magic.replace(b"1", b"2") + b"a header of another kind" + content
@@ -233,7 +234,7 @@ def test_what_a_newer_version_wrote_is_said_to_be_that_and_left_alone(
 def test_one_wrong_bit_makes_nothing_newer(
     path: str, of: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    damaged = path if of == "the snapshot" else part_name(path, 3)
+    damaged = path if of == "the snapshot" else Layout(path).part(3)
     content = bytearray(Path(damaged).read_bytes())
     content[content.index(b"\n") - 1] ^= 2
     Path(damaged).write_bytes(content)

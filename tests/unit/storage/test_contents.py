@@ -13,7 +13,7 @@ import pytest
 from pyzdb.errors import CorruptFile, SnapshotFailed
 from pyzdb.storage.contents import Contents, examine, quarantine, read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.parts import part_name
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, no_room
 
@@ -33,7 +33,7 @@ def path(tmp_path: Path) -> str:
     for first in (1, 4, 7, 10):
         add(store, first)
         if first < 7:
-            shutil.copy(part_name(path, first), tmp_path / "old")
+            shutil.copy(Layout(path).part(first), tmp_path / "old")
             store.save(partial(dict, tree=list(range(1, first + RECORDS))))
         if first == 7:  # a save that fails after the journal went on in a new part
             disk.at = disk.calls + 10
@@ -81,19 +81,19 @@ def test_nothing_is_an_empty_database(tmp_path: Path) -> None:
 
 def test_a_snapshot_alone_is_a_database(path: str) -> None:
     for first in (7, 10):
-        os.unlink(part_name(path, first))
+        os.unlink(Layout(path).part(first))
     assert read(path).sequence == 6
 
 
 def test_parts_before_the_snapshot_are_stale_and_not_read(path: str) -> None:
-    Path(part_name(path, 1)).write_bytes(b"anything")
+    Path(Layout(path).part(1)).write_bytes(b"anything")
     contents = read(path)
-    assert contents.stale == [part_name(path, 1)]
+    assert contents.stale == [Layout(path).part(1)]
     assert contents.sequence == 12
 
 
 def test_a_missing_part_is_damage(path: str) -> None:
-    os.unlink(part_name(path, 7))
+    os.unlink(Layout(path).part(7))
     assert damage_of(path).startswith(
         "db.pkl.journal-000000000010 is damaged at offset 0: records 7 to 9 before it are missing; "
     )
@@ -101,8 +101,8 @@ def test_a_missing_part_is_damage(path: str) -> None:
 
 def test_only_parts_from_before_the_snapshot_are_damage(path: str) -> None:
     for first in (7, 10):
-        os.unlink(part_name(path, first))
-    shutil.copy(os.path.dirname(path) + "/old/db.pkl.journal-000000000004", part_name(path, 4))
+        os.unlink(Layout(path).part(first))
+    shutil.copy(os.path.dirname(path) + "/old/db.pkl.journal-000000000004", Layout(path).part(4))
     assert "the part with record 7 is missing" in damage_of(path)
 
 
@@ -130,9 +130,9 @@ def test_a_missing_snapshot_is_damage(path: str) -> None:
 def test_an_older_snapshot_is_damage_unless_its_parts_are_there(path: str, tmp_path: Path) -> None:
     os.unlink(path)
     old = str(tmp_path / "old")
-    shutil.copy(f"{old}/db.pkl.journal-000000000001", part_name(path, 1))
+    shutil.copy(f"{old}/db.pkl.journal-000000000001", Layout(path).part(1))
     assert "records 4 to 6 before it are missing" in damage_of(path)
-    shutil.copy(f"{old}/db.pkl.journal-000000000004", part_name(path, 4))
+    shutil.copy(f"{old}/db.pkl.journal-000000000004", Layout(path).part(4))
     assert list(read(path).records()) == [(n, b"body %d" % n) for n in range(1, 13)]
 
 
@@ -145,12 +145,12 @@ def test_a_part_of_another_journal_is_damage(path: str, tmp_path: Path) -> None:
     store.save(lambda: {"tree": []})
     add(store, 7)
     store.close()
-    os.replace(part_name(other, 7), part_name(path, 7))
+    os.replace(Layout(other).part(7), Layout(path).part(7))
     assert "journal-000000000007 is damaged at offset 0: it belongs to" in damage_of(path)
 
 
 def test_a_part_that_was_cut_is_damage_when_another_follows(path: str) -> None:
-    first = part_name(path, 7)
+    first = Layout(path).part(7)
     record = read(path).parts[0].end_of(8)
     os.truncate(first, record + 10)
     assert f"is damaged at offset {record}: its last record is not whole" in damage_of(path)
@@ -160,20 +160,20 @@ def test_a_part_that_was_cut_is_damage_when_another_follows(path: str) -> None:
 
 def test_every_damage_is_found_and_what_is_good_before_it(path: str) -> None:
     for first in (7, 10):
-        with open(part_name(path, first), "r+b") as file:
+        with open(Layout(path).part(first), "r+b") as file:
             file.seek(80)
             file.write(b"\xff")
     contents = examine(Disk(), path)
     assert [error.filename for error in contents.damages] == [
-        part_name(path, 7),
-        part_name(path, 10),
+        Layout(path).part(7),
+        Layout(path).part(10),
     ]
-    assert contents.beyond == [part_name(path, 7), part_name(path, 10)]
+    assert contents.beyond == [Layout(path).part(7), Layout(path).part(10)]
     assert (contents.parts, contents.sequence) == ([], 6)
 
 
 def test_a_torn_tail_of_the_last_part_is_no_damage(path: str) -> None:
-    last = part_name(path, 10)
+    last = Layout(path).part(10)
     os.truncate(last, os.path.getsize(last) - 1)
     contents = read(path)
     assert contents.sequence == 11

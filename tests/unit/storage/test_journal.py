@@ -16,7 +16,8 @@ from pyzdb.errors import FilesReplaced, StorageError, StorageFull, SyncFailed
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import LARGE, PREALLOCATION, SPARE, SYNC_INTERVAL, Fsync, Journal
-from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, part_name, read_part
+from pyzdb.storage.layout import Layout
+from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, read_part
 from tests.support.disks import FaultyDisk, SmallDisk, broken, no_room
 from tests.torture.faults import FAULTS, Interruption
 
@@ -112,7 +113,7 @@ def test_a_full_disk_changes_nothing_and_writes_go_on_when_there_is_room(
 ) -> None:
     add(journal, b"before")
     journal.flush()
-    path = part_name(filename, 1)
+    path = Layout(filename).part(1)
     size = os.path.getsize(path)
     disk.at, disk.fault, disk.half = disk.calls + 1, no_room(), half
     with pytest.raises(StorageFull, match=f"no room for {path}"):
@@ -233,7 +234,7 @@ def test_a_part_that_another_was_copied_over_is_not_written_into(
 ) -> None:
     add(journal, b"one")
     journal.flush()
-    path = Path(part_name(filename, 1))
+    path = Path(Layout(filename).part(1))
     older = path.read_bytes()
     add(journal, b"two")
     journal.flush()
@@ -287,7 +288,7 @@ def test_a_closed_journal_has_no_room_left_and_takes_nothing(
 ) -> None:
     add(journal, b"one")
     journal.close()
-    assert os.path.getsize(part_name(filename, 1)) == 2 * HEADER_SIZE + 3
+    assert os.path.getsize(Layout(filename).part(1)) == 2 * HEADER_SIZE + 3
     assert stored(filename) == [(1, b"one")]
     with pytest.raises(StorageError, match="is closed"):
         journal.append(b"two")
@@ -316,7 +317,7 @@ def test_a_torn_tail_is_cut_before_anything_is_written(filename: str, journal: J
     add(journal, b"one")
     add(journal, b"two")
     journal.close()
-    path = part_name(filename, 1)
+    path = Layout(filename).part(1)
     os.truncate(path, os.path.getsize(path) - 1)
     again = Journal(filename, "always", Disk())
     resume(again, read_part(Disk().content(path), path), 0)

@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from pyzdb.errors import CorruptFile
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import (
     HEADER_SIZE,
     SECTOR,
     Part,
     part_header,
-    part_name,
     part_names,
     read_part,
     record_head,
 )
 
 SALT = b"saltsalt"
-NAME = part_name("db.pkl", 1)
+NAME = Layout("db.pkl").part(1)
 PREALLOCATION = bytes(2000)
 
 
@@ -161,15 +161,15 @@ def test_a_part_without_its_header_is_damage(size: int) -> None:
 
 def test_a_part_under_the_name_of_another_is_damage() -> None:
     with pytest.raises(CorruptFile, match="it is the part of record 1"):
-        read_part(build(BODIES)[0], part_name("db.pkl", 2))
+        read_part(build(BODIES)[0], Layout("db.pkl").part(2))
 
 
 def test_parts_are_found_in_order_and_nothing_else_is_one(tmp_path: object) -> None:
     filename = f"{tmp_path}/db.pkl"
     firsts = [1, 10, 2, 1_000_000_000_000]
     others = [f"{filename}.journal-000000000003.broken", f"{filename}.journal-new", f"{filename}x"]
-    for path in [part_name(filename, first) for first in firsts] + others:
+    for path in [Layout(filename).part(first) for first in firsts] + others:
         with open(path, "wb"):
             pass
-    found = [(first, part_name(filename, first)) for first in sorted(firsts)]
+    found = [(first, Layout(filename).part(first)) for first in sorted(firsts)]
     assert part_names(Disk(), filename) == found

@@ -13,7 +13,7 @@ from pyzdb.errors import StorageError
 from pyzdb.storage.contents import examine
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import Journal
-from pyzdb.storage.parts import part_name
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.repair import repair, unrepairable
 from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, broken
@@ -66,7 +66,7 @@ def test_a_whole_database_is_left_alone(path: str) -> None:
 
 
 def test_what_follows_a_damaged_record_is_put_aside(path: str) -> None:
-    middle, last = part_name(path, 4), part_name(path, 7)
+    middle, last = Layout(path).part(4), Layout(path).part(7)
     good = Path(middle).read_bytes()
     flip(middle, 75)
     rest = Path(middle).read_bytes()[70:].rstrip(b"\0")
@@ -82,22 +82,22 @@ def test_what_follows_a_damaged_record_is_put_aside(path: str) -> None:
 
 
 def test_a_part_whose_header_is_damaged_is_put_aside_whole(path: str) -> None:
-    flip(part_name(path, 4), 3)
-    damaged = Path(part_name(path, 4)).read_bytes()
+    flip(Layout(path).part(4), 3)
+    damaged = Path(Layout(path).part(4)).read_bytes()
     repair(Disk(), path)
-    assert Path(f"{part_name(path, 4)}.broken").read_bytes() == damaged
+    assert Path(f"{Layout(path).part(4)}.broken").read_bytes() == damaged
     assert numbers(path) == [1, 2, 3]
 
 
 def test_what_follows_a_gap_is_put_aside(path: str) -> None:
-    os.unlink(part_name(path, 4))
+    os.unlink(Layout(path).part(4))
     repair(Disk(), path)
     assert numbers(path) == [1, 2, 3]
-    assert os.path.exists(f"{part_name(path, 7)}.broken")
+    assert os.path.exists(f"{Layout(path).part(7)}.broken")
 
 
 def test_a_torn_tail_is_cut_like_a_start_does(path: str) -> None:
-    last = part_name(path, 7)
+    last = Layout(path).part(7)
     os.truncate(last, os.path.getsize(last) - 2)
     (line,) = repair(Disk(), path)
     assert line.startswith(f"{last} was cut at offset ")
@@ -126,13 +126,13 @@ def test_a_damaged_snapshot_that_nothing_makes_up_for_is_left_alone(path: str) -
 def test_parts_that_the_snapshot_replaced_are_put_aside_when_the_live_one_is_missing(
     path: str,
 ) -> None:
-    shutil.copy(part_name(path, 1), f"{path}.copy")
+    shutil.copy(Layout(path).part(1), f"{path}.copy")
     store = FileStore(path)
     store.open()
     store.save(lambda: {"tree": list(range(1, 10))})
     store.close()
-    os.replace(f"{path}.copy", part_name(path, 1))
-    os.unlink(part_name(path, 10))
+    os.replace(f"{path}.copy", Layout(path).part(1))
+    os.unlink(Layout(path).part(10))
     repair(Disk(), path)
     store = FileStore(path)
     assert store.open().state == {"tree": list(range(1, 10))}
@@ -149,7 +149,7 @@ def test_any_damage_at_all_leaves_a_prefix_and_keeps_the_rest(path: str, tmp_pat
             (folder / name).write_bytes(content)
         damaged = str(folder / "db.pkl")
         for _ in range(chance.randrange(1, 4)):
-            name = part_name(damaged, chance.choice(PARTS))
+            name = Layout(damaged).part(chance.choice(PARTS))
             flip(name, chance.randrange(len(good[os.path.basename(name)].rstrip(b"\0"))))
         before = files(damaged)
         repair(Disk(), damaged)
@@ -162,7 +162,7 @@ def test_any_damage_at_all_leaves_a_prefix_and_keeps_the_rest(path: str, tmp_pat
 
 
 def test_an_interrupted_repair_is_finished_by_the_next(path: str, tmp_path: Path) -> None:
-    flip(part_name(path, 4), 75)
+    flip(Layout(path).part(4), 75)
     damaged = files(path)
     disk = FaultyDisk()
     repair(disk, path)

@@ -17,7 +17,6 @@ from pyzdb.storage.disk import Disk
 from pyzdb.storage.snapshot import (
     HEADER_SIZE,
     NAMES,
-    aside_name,
     read_head,
     read_snapshot,
     write_snapshot,
@@ -98,10 +97,6 @@ def test_the_order_of_keys_is_kept(path: str) -> None:
 
 def test_there_may_be_no_snapshot(path: str) -> None:
     assert read_snapshot(Disk(), path) is None
-
-
-def test_it_is_written_under_another_name_first() -> None:
-    assert aside_name("db.pkl") == "db.pkl.new"
 
 
 def test_every_single_bit_that_is_wrong_is_damage(path: str) -> None:

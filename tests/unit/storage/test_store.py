@@ -22,7 +22,8 @@ from pyzdb.errors import (
     StorageFull,
     SyncFailed,
 )
-from pyzdb.storage.parts import HEADER_SIZE, part_name
+from pyzdb.storage.layout import Layout
+from pyzdb.storage.parts import HEADER_SIZE
 from pyzdb.storage.store import FileStore, MemoryStore, ReadOnlyStore, Store
 from tests.support.disks import FaultyDisk, broken, no_room
 from tests.support.stores import names, wait, whole, write
@@ -248,7 +249,7 @@ def test_a_torn_tail_is_cut_and_kept_aside(path: str) -> None:
     store.open()
     write(store, b"one", b"two")
     store.close()
-    part = part_name(path, 1)
+    part = Layout(path).part(1)
     end = os.path.getsize(part) - HEADER_SIZE - 3
     os.truncate(part, os.path.getsize(part) - 1)
     torn = Path(part).read_bytes()[end:]
@@ -272,10 +273,10 @@ def test_what_an_interrupted_save_left_is_removed(path: str) -> None:
     store = FileStore(path)
     store.open()
     write(store, b"one")
-    old = Path(part_name(path, 1)).read_bytes()
+    old = Path(Layout(path).part(1)).read_bytes()
     store.save(lambda: {"tree": [b"one"]})
     store.close()
-    for left in (part_name(path, 1), f"{path}.new", f"{path}.journal-new"):
+    for left in (Layout(path).part(1), f"{path}.new", f"{path}.journal-new"):
         Path(left).write_bytes(old)
     store = FileStore(path)
     opened = store.open()
@@ -290,7 +291,7 @@ def test_a_saved_file_without_its_journal_is_opened_with_a_note(path: str) -> No
     write(store, b"one")
     store.save(lambda: {"tree": [b"one"]})
     store.close()
-    os.unlink(part_name(path, 2))
+    os.unlink(Layout(path).part(2))
     store = FileStore(path)
     opened = store.open()
     assert opened.notes == [f"there is no journal beside {path}: it is as it was saved"]
@@ -318,7 +319,7 @@ def test_a_damaged_database_is_not_opened_and_not_touched(path: str) -> None:
     store.open()
     write(store, b"one", b"two")
     store.close()
-    part = Path(part_name(path, 1))
+    part = Path(Layout(path).part(1))
     damaged = bytearray(part.read_bytes())
     damaged[70] ^= 1
     part.write_bytes(damaged)
@@ -418,7 +419,7 @@ def test_what_is_only_taken_leaves_every_file_as_it_was(path: str) -> None:
     store.open()
     write(store, b"one", b"two")
     store.close()
-    os.truncate(part_name(path, 1), os.path.getsize(part_name(path, 1)) - 1)
+    os.truncate(Layout(path).part(1), os.path.getsize(Layout(path).part(1)) - 1)
     before = {each: Path(path).with_name(each).read_bytes() for each in names(path)}
     store = FileStore(path)
     assert whole(store.take()) == [b"one"]
