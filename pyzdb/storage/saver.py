@@ -1,7 +1,8 @@
-"""A save in a child process: it has the state as it was at the fork, while the parent serves.
+"""A save beside the service, in a child process; where there can be none, in the server itself.
 
 Rules this module keeps:
 
+- A child has the state as it was at the fork, while its parent goes on serving.
 - The child lets go at once of every file and socket of its parent, so that nothing stays locked
   or bound when the parent is killed; it keeps the standard streams, its pipe and the one
   descriptor that it is given to work with.
@@ -10,19 +11,22 @@ Rules this module keeps:
   may be nobody's to see: whoever ignores SIGCHLD, or had it ignored by its own parent, gets none.
 - The pipe ends when the child's memory is gone, so the parent does not wait for that. A child that
   hangs is killed, and given up when even that does not end it.
+- A save in the server itself is over when it has begun: everybody waits for as long as it takes.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import select
 import signal
+import sys
 import time
 import warnings
 from collections.abc import Callable
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 REPORT_SIZE = 4096
 """Bytes of a report that are sent: what a pipe takes at once, whoever reads."""
@@ -38,6 +42,69 @@ FAREWELL = 5.0
 """Seconds that a killed child may take to end: one that waits for a disk may never."""
 
 FIRST_OWN_FD = 3
+
+PAUSE_TOLD = 1.0
+"""Seconds from which on the log warns of a save that kept everybody waiting."""
+
+logger = logging.getLogger(__name__)
+
+
+class Save(Protocol):
+    """A save that was begun. ``fd`` becomes readable when it has ended."""
+
+    fd: int
+
+    def is_over(self, now: float) -> bool:
+        """True when nothing more is to be hoped for; to be asked from time to time. ``now``:
+        seconds of a monotonic clock."""
+
+    def result(self) -> str | None:
+        """Wait for the end, not for long; None when the work is done, otherwise why it is not."""
+
+    def kill(self, reason: str | None = None) -> None:
+        """End it, whatever it is doing; `result` says what became of it."""
+
+
+Saver = Callable[[Callable[[], None], int], Save]
+"""Begins a save: ``saver(work, keep)`` has ``work`` done, which writes to the descriptor ``keep``.
+Raises OSError when it cannot begin."""
+
+
+def default_saver() -> Saver:
+    """A child process where the system has forks that are safe, otherwise the server itself."""
+    # On macOS the system's own libraries may break in the child of a process with threads, which
+    # is why Python's multiprocessing does not fork there either.
+    forks = hasattr(os, "fork") and sys.platform != "darwin"
+    return SaveProcess if forks else InlineSave
+
+
+class InlineSave:
+    """Does ``work`` at once in this process, where nothing else happens meanwhile."""
+
+    def __init__(self, work: Callable[[], None], keep: int) -> None:
+        self._reason: str | None = None
+        began = time.monotonic()
+        try:
+            work()
+        except Exception as error:  # pickling raises whatever a value of a user's own type does
+            self._reason = _reason(error)
+        took = time.monotonic() - began
+        level = logging.INFO if took < PAUSE_TOLD else logging.WARNING
+        logger.log(
+            level, "the state was written without a child: nobody was served for %.1f s", took
+        )
+        self.fd, other = os.pipe()
+        os.close(other)
+
+    def is_over(self, now: float) -> bool:
+        return False
+
+    def result(self) -> str | None:
+        os.close(self.fd)
+        return self._reason
+
+    def kill(self, reason: str | None = None) -> None:
+        self._reason = reason
 
 
 class SaveProcess:
@@ -66,8 +133,7 @@ class SaveProcess:
         os.close(report)
 
     def is_over(self, now: float) -> bool:
-        """True when nothing more is to be hoped for; to be asked from time to time. A child that
-        makes no progress is killed. ``now``: seconds of a monotonic clock."""
+        """As `Save.is_over`; a child that makes no progress is killed."""
         if self._killed is not None:
             return now - self._moved >= FAREWELL
         written = os.fstat(self._keep).st_size
@@ -79,8 +145,6 @@ class SaveProcess:
         return False
 
     def result(self) -> str | None:
-        """Wait for the child to end, not for long; None when its work is done, otherwise the reason
-        why it is not."""
         text = self._read()
         os.close(self.fd)
         status = None
@@ -109,7 +173,6 @@ class SaveProcess:
         return None
 
     def kill(self, reason: str | None = None) -> None:
-        """End the child, whatever it is doing; `result` says what became of it."""
         self._killed = reason
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
@@ -124,7 +187,7 @@ def _child(work: Callable[[], None], keep: int, report: int) -> NoReturn:
         os.write(report, DONE)
         status = 0
     except BaseException as error:
-        os.write(report, f"{type(error).__name__}: {error}".encode(errors="replace")[:REPORT_SIZE])
+        os.write(report, _reason(error).encode(errors="replace")[:REPORT_SIZE])
     finally:
         os._exit(status)
 
@@ -140,3 +203,7 @@ def _forget_parent(keep: set[int]) -> None:
         os.closerange(start, fd)
         start = fd + 1
     os.closerange(start, os.sysconf("SC_OPEN_MAX"))
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

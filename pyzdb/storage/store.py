@@ -9,8 +9,8 @@ Rules this module keeps:
 - A save is: go on in a new part of the journal, write the state aside, sync it, rename it, sync
   the folder, and last remove the parts that it replaces. Whatever is interrupted leaves one
   snapshot and all the records after it; what is left over is removed by the next start.
-- The state is written by a child process, but only its parent gives the file its name: a child
-  whose parent is gone can harm nobody.
+- The state is written by a child process where there can be one, but only its parent gives the
+  file its name: a child whose parent is gone can harm nobody.
 - A save that fails changes nothing that is read at a start, and the next one is free to work.
 """
 
@@ -31,7 +31,7 @@ from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import part_names
 from pyzdb.storage.published import Published
-from pyzdb.storage.saver import SaveProcess
+from pyzdb.storage.saver import Save, Saver, default_saver
 from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
 from pyzdb.storage.watch import Watch
 
@@ -140,6 +140,7 @@ class FileStore:
         filename: str | os.PathLike[str],
         fsync: Fsync = "always",
         disk: Disk | None = None,
+        saver: Saver | None = None,
     ) -> None:
         self._filename = database_path(filename)
         self._layout = Layout(self._filename)
@@ -152,7 +153,8 @@ class FileStore:
         self._watch = Watch(self._disk, self._filename)
         self._published = Published(self._disk, self._filename)
         self._quiet_since: int | None = None
-        self._running: tuple[SaveProcess, PendingSnapshot] | None = None
+        self._saver = saver or default_saver()
+        self._running: tuple[Save, PendingSnapshot] | None = None
         self.snapshot_size = 0
 
     @property
@@ -349,10 +351,7 @@ class FileStore:
             raise SnapshotFailed(f"{self._filename} is being saved already")
         save = self._begin_save()
         try:
-            saving = SaveProcess(
-                lambda: self._write(save, state),
-                keep=save.fd,
-            )
+            saving = self._saver(lambda: self._write(save, state), save.fd)
         except OSError as error:
             reason = self._end_snapshot(save, f"no process for it: {error.strerror}")
             raise SnapshotFailed(self._not_saved(reason)) from error

@@ -26,15 +26,13 @@ from io import BytesIO
 from pathlib import Path
 from random import Random
 from typing import BinaryIO, NamedTuple
-from unittest.mock import patch
 
 from pyzdb.engine.database import SNAPSHOT_BYTES, Database
-from pyzdb.storage import store as stores
 from pyzdb.storage.disk import FILE_MODE, FOLDER_MODE, Disk, Identity, identity_of
 from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.parts import SECTOR
-from pyzdb.storage.snapshot import State
+from pyzdb.storage.saver import InlineSave
 from pyzdb.storage.store import FileStore
 from tests.torture.workload import MOST_STEPS
 
@@ -365,33 +363,6 @@ def _error(number: int, path: str) -> OSError:
     return OSError(number, os.strerror(number), path)
 
 
-class OneProcessStore(FileStore):
-    """A store on a disk in memory: no other process could see what a child of this one writes
-    there."""
-
-    def start_save(self, state: Callable[[], State]) -> None:
-        with patch.object(stores, "SaveProcess", _InLine):
-            super().start_save(state)
-
-
-class _InLine:
-    """Does at once what a child would do meanwhile."""
-
-    fd = -1
-
-    def __init__(self, work: Callable[[], None], keep: int) -> None:
-        work()
-
-    def result(self) -> str | None:
-        return None
-
-    def kill(self, reason: str | None = None) -> None:
-        pass
-
-    def is_over(self, now: float) -> bool:
-        return False
-
-
 def database_on(
     disk: MemoryDisk,
     folder: Path,
@@ -404,7 +375,8 @@ def database_on(
     """The database on a disk in memory, as a server has it. The ``folder`` is a real one, in which
     nothing is written."""
     return kind(
-        OneProcessStore(folder / FILENAME, fsync, disk),
+        # No other process could see what a child of this one writes there.
+        FileStore(folder / FILENAME, fsync, disk, InlineSave),
         history_limit=history_limit,
         snapshot_bytes=snapshot_bytes,
         files=Files(disk, str(folder / FILES), [str(folder / INCOMING)]),
