@@ -7,9 +7,9 @@ from typing import Any
 
 from pyzdb.engine.tree import EDITING, Tree
 from pyzdb.errors import OperationError, QueryError
+from pyzdb.operations.containers import own
 from pyzdb.operations.edits import Change
-from pyzdb.operations.order import Places
-from pyzdb.operations.table import own
+from pyzdb.operations.order import Positions
 from pyzdb.protocol.messages import Command
 
 Savepoint = tuple[int, bool]
@@ -29,7 +29,7 @@ class Transaction:
         self._reserve = reserve
         self._plain = plain
         self._begin = (0, tree.plain)
-        self._places = Places()
+        self._positions = Positions()
         self.begun = False
         self.only_fetched = True
         self.changes: list[Change] = []
@@ -47,10 +47,10 @@ class Transaction:
             self.begun = True
         try:
             return tree.write(
-                command, value, operation, self._plain, self.changes, places=self._places
+                command, value, operation, self._plain, self.changes, positions=self._positions
             )
         except BaseException:
-            self._places.clear()
+            self._positions.clear()
             raise
 
     def all(self, commands: tuple[Command, ...]) -> list[Any]:
@@ -81,5 +81,5 @@ class Transaction:
 
     def revert(self, savepoint: Savepoint | None = None) -> None:
         """Take back all changes, or those since a savepoint."""
-        self._places.clear()
+        self._positions.clear()
         self._tree.take_back(self.changes, *(savepoint or self._begin))

@@ -31,9 +31,10 @@ from pyzdb.errors import (
     QueryError,
 )
 from pyzdb.operations import edits
+from pyzdb.operations.containers import own
 from pyzdb.operations.edits import Change, Edit, UndoRedo
-from pyzdb.operations.order import Places
-from pyzdb.operations.table import TABLE, Operation, own
+from pyzdb.operations.order import Positions
+from pyzdb.operations.table import TABLE, Operation
 from pyzdb.paths import Path, key_text, path_text
 from pyzdb.protocol.messages import Command, Envelope
 from pyzdb.values.plain import MAX_DEPTH, TAG, is_plain
@@ -90,6 +91,8 @@ class Tree:
     was ever written to it, ``state`` is SETTLED, CHANGED or EDITING."""
 
     __slots__ = ("plain", "root", "state")
+
+    _apply = staticmethod(edits.apply)  # a tree with other edits is how a test plants a fault
 
     def __init__(self, root: dict[Any, Any] | None = None, plain: bool = True) -> None:
         self.root: dict[Any, Any] = {} if root is None else root
@@ -154,12 +157,12 @@ class Tree:
         plain: bool,
         done: list[Change],
         envelope: Envelope | None = None,
-        places: Places | None = None,
+        positions: Positions | None = None,
     ) -> Any:
         """Do an operation that writes, and return its result; the changes are added to ``done``.
 
         ``plain`` (bool): the arguments are known to be of plain JSON types. ``envelope``: what they
-        came in, if nothing else came in it. ``places``: those of the request, if more came in it.
+        came in, if nothing else came in it. ``positions``: those of the request, if it has more.
         """
         index = command.index
         args = command.args
@@ -184,10 +187,11 @@ class Tree:
                         raise TypeError(f"{kind!r} object does not support item assignment")
                     new = own(operation.call(value, *args, **command.kwargs))
                     plain = plain and is_plain(new)
-                    place = len(container) + key if type(container) is list and key < 0 else key
-                    result, pairs = None, [edits.replace(container, place, new)]
+                    if type(container) is list and key < 0:
+                        key += len(container)
+                    result, pairs = None, [edits.replace(container, key, new)]
                 if pairs:
-                    pairs = _placed(container, pairs, places)
+                    pairs = _positioned(container, pairs, positions)
                     self._do(container, path, pairs, plain, done, envelope)
                 return result
         except Exception as error:
@@ -229,7 +233,7 @@ class Tree:
         plain = self.plain and plain and all(map(_keeps_plain, pairs))
         self.state = EDITING
         for _, redo in pairs:
-            edits.apply(container, redo)
+            self._apply(container, redo)
         done += changes
         self.plain = plain
         self.state = CHANGED
@@ -249,14 +253,15 @@ class Tree:
     def revert(self, changes: list[Change]) -> None:
         """Take back changes, the last first."""
         if len(changes) == 1:  # as most steps have
-            edits.apply(self._container(changes[0][0]), changes[0][1])
+            self._apply(self._container(changes[0][0]), changes[0][1])
             return
-        edits.apply_all((self._container(path), undo) for path, undo, _, _ in reversed(changes))
+        targets = ((self._container(path), undo) for path, undo, _, _ in reversed(changes))
+        edits.apply_all(targets, self._apply)
 
     def redo(self, changes: list[Change]) -> None:
         """Do changes again that were taken back."""
         for path, _, redo, _ in changes:
-            edits.apply(self._container(path), redo)
+            self._apply(self._container(path), redo)
 
     def _container(self, path: Path) -> Any:
         value: Any = self.root
@@ -273,20 +278,20 @@ class Tree:
             return index
         path: list[Any] = []
         value: Any = self.root
-        places: range | None = None
+        sliced: range | None = None
         for key in index:
             kind = type(value)
             if kind is list or kind is tuple:
-                among = range(len(value)) if places is None else places
+                among = range(len(value)) if sliced is None else sliced
                 found: Any = among[key]
                 if type(found) is range:
-                    places = found
+                    sliced = found
                     continue
                 key = found
-            places = None
+            sliced = None
             path.append(key)
             value = value[key]
-        if places is not None:
+        if sliced is not None:
             raise TypeError("a slice is a copy: a change of it would be lost")
         return tuple(path)
 
@@ -297,12 +302,14 @@ def _cost(undo: Edit, redo: Edit, depth_left: int, plain: bool, envelope: Envelo
     return edits.cost_in(envelope.message, envelope.shape, redo[2], depth_left)
 
 
-def _placed(container: Any, pairs: list[UndoRedo], places: Places | None) -> list[UndoRedo]:
+def _positioned(
+    container: Any, pairs: list[UndoRedo], positions: Positions | None
+) -> list[UndoRedo]:
     kind = pairs[0][1][0]
     if kind == "drop":
-        return [edits.placed(container, pairs[0][1][1], places or Places())]
-    if kind == "clear" and places is not None:
-        places.forget(container)
+        return [edits.positioned(container, pairs[0][1][1], positions or Positions())]
+    if kind == "clear" and positions is not None:
+        positions.forget(container)
     return pairs
 
 

@@ -1,7 +1,7 @@
 """The few primitive edits that every change of the tree is made of, each with its inverse.
 
 An edit is a tuple: a name of EDITS, then its arguments. It is applied to one container, dict or
-list, and can not fail there: who makes an edit has checked it. A change is
+list, and cannot fail there: that is checked before an edit is made. A change is
 
     (path, undo, redo, size)
 
@@ -14,21 +14,21 @@ was when its change was made. For the same reason the tree and the changes are p
     edit                                   what it does
     =====================================  ================================================
     ("set", key, value)                    replace the value of a key or index that is there
-    ("add", key, value, place)             add a key to a dict before the key that is at
-                                           ``place`` (int), None: at the end
+    ("add", key, value, position)          add a key to a dict before the key that is at
+                                           ``position`` (int), None: at the end
     ("drop", key)                          remove a key of a dict
     ("clear",)                             remove all keys of a dict
     ("fill", items)                        put all items of a dict into an empty one
     ("splice", start, count, items)        replace ``count`` items of a list from ``start``
     ("cut", start, stop, step)             remove every ``step``-th item of a list
-    ("weave", start, stop, step, items)    put such items back in their places
+    ("weave", start, stop, step, items)    put such items back where they were
     ("order", items)                       put the items of a list in another order
     ("reverse",)                           turn a list around
     =====================================  ================================================
 
 Every edit takes the time of what it moves. To drop a key of a dict, and to add it again, takes
-time that grows with the keys before it or behind it, unless it is the last: a dict knows no
-places. What does many of these goes through the dict but once (order.py).
+time that grows with the keys before it or behind it, unless it is the last: a dict does not know
+the position of a key. What does many of these goes through the dict only once (order.py).
 """
 
 from __future__ import annotations
@@ -36,19 +36,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from pyzdb.operations.order import Orders, Places, Reordering
+from pyzdb.operations.order import Orders, Positions, Reordering
 from pyzdb.paths import Path
 from pyzdb.values.json_text import Shape, shape_of
-from pyzdb.values.plain import MAX_DEPTH, too_deep
-from pyzdb.values.types import Custom
+from pyzdb.values.plain import TOO_DEEP, VALUE_SIZE, size_of, too_deep
 
 Edit = tuple[Any, ...]
 Change = tuple[Path, Edit, Edit, int]
 UndoRedo = tuple[Edit, Edit]
 """An edit that undoes, and the one that it takes back."""
-
-VALUE_SIZE = 50
-"""About the bytes of memory that a value takes beside its characters."""
 
 REFERENCE_SIZE = 8
 """Bytes that a container takes for each value in it."""
@@ -56,26 +52,22 @@ REFERENCE_SIZE = 8
 CHANGE_SIZE = 400
 """About the bytes of a change itself: four tuples and a path."""
 
-_TOO_DEEP = f"the value would lie deeper than {MAX_DEPTH} levels"
-
 AROUND_VALUE = 2
 """Levels of a message around the values in it: the object, and the array of arguments."""
 
-_UNPLACED: Edit = ("add",)
-
-_SEQUENCES = frozenset({list, tuple, set, frozenset})
+_UNPOSITIONED: Edit = ("add",)
 
 
 def _set(container: Any, key: Any, value: Any) -> None:
     container[key] = value
 
 
-def _add(container: dict[Any, Any], key: Any, value: Any, place: int | None) -> None:
-    if place is None:
+def _add(container: dict[Any, Any], key: Any, value: Any, position: int | None) -> None:
+    if position is None:
         container[key] = value
     else:
         reordering = Reordering(container)
-        reordering.add(key, value, place)
+        reordering.add(key, value, position)
         reordering.finish()
 
 
@@ -107,8 +99,8 @@ def _cut(container: list[Any], start: int, stop: int, step: int) -> None:
 def _weave(container: list[Any], start: int, stop: int, step: int, items: list[Any]) -> None:
     back = dict(zip(range(start, stop, step), items, strict=True))
     others = iter(container[:])
-    places = range(len(container) + len(items))
-    container[:] = [back[place] if place in back else next(others) for place in places]
+    indexes = range(len(container) + len(items))
+    container[:] = [back[index] if index in back else next(others) for index in indexes]
 
 
 def _order(container: list[Any], items: list[Any]) -> None:
@@ -138,9 +130,11 @@ def apply(container: Any, edit: Edit) -> None:
     EDITS[edit[0]](container, *edit[1:])
 
 
-def apply_all(targets: Iterable[tuple[Any, Edit]]) -> None:
+def apply_all(
+    targets: Iterable[tuple[Any, Edit]], apply: Callable[[Any, Edit], None] = apply
+) -> None:
     """Do edits that undo, the newest change first, each to its container; the next container is
-    asked for when the edit before it is done."""
+    asked for when the edit before it is done. ``apply`` does one edit."""
     orders = Orders(apply)
     for container, edit in targets:
         orders.apply(container, edit)
@@ -160,15 +154,16 @@ def replace(container: Any, key: Any, value: Any) -> UndoRedo:
 
 
 def drop(key: Any) -> UndoRedo:
-    """The edits that remove a key which is in a dict: what undoes it is known when `placed`."""
-    return _UNPLACED, ("drop", key)
+    """The edits that remove a key of a dict, of which the one that undoes is made by `positioned`
+    when the drop is about to be done."""
+    return _UNPOSITIONED, ("drop", key)
 
 
-def placed(container: dict[Any, Any], key: Any, places: Places) -> UndoRedo:
-    """The edits that remove a key which is in a dict."""
+def positioned(container: dict[Any, Any], key: Any, positions: Positions) -> UndoRedo:
+    """The edits that remove a key of a dict, both whole."""
     # The key as it is stored: 1 and True are one key, and undo brings back the first.
-    stored, place = places.take(container, key)
-    return ("add", stored, container[stored], place), ("drop", stored)
+    stored, position = positions.take(container, key)
+    return ("add", stored, container[stored], position), ("drop", stored)
 
 
 def clear(container: dict[Any, Any]) -> UndoRedo:
@@ -182,11 +177,11 @@ def splice(container: list[Any], start: int, count: int, items: list[Any]) -> Un
     return ("splice", start, len(items), old), ("splice", start, count, items)
 
 
-def cut(container: list[Any], places: range) -> UndoRedo:
-    """The edits that remove the items at some places of a list."""
-    if places.step < 0:
-        places = places[::-1]
-    ends = (places.start, places.stop, places.step)
+def cut(container: list[Any], indexes: range) -> UndoRedo:
+    """The edits that remove the items at some indexes of a list."""
+    if indexes.step < 0:
+        indexes = indexes[::-1]
+    ends = (indexes.start, indexes.stop, indexes.step)
     return ("weave", *ends, container[slice(*ends)]), ("cut", *ends)
 
 
@@ -196,47 +191,6 @@ def order(container: list[Any], items: list[Any]) -> UndoRedo:
 
 
 REVERSE: UndoRedo = (("reverse",), ("reverse",))
-
-
-def size_of(value: Any, depth_left: int, plain: bool = False) -> int:
-    """About how many bytes a value takes: the same in every process, so that all forget the same
-    steps. Raises ValueError when it has more than ``depth_left`` containers inside one another.
-
-    ``plain`` (bool): it is known to be of plain JSON types, which takes fewer looks and gives the
-    same.
-    """
-    kind = type(value)
-    if kind is str or kind is bytes:
-        characters: int = len(value)
-        return VALUE_SIZE + characters
-    if kind is int:
-        return VALUE_SIZE + int.bit_length(value) // 8
-    children: Iterable[Any]
-    if kind is dict:
-        size = 2 * VALUE_SIZE * len(value)
-        if plain:
-            size += sum(map(len, value))
-            children = value.values()
-        else:
-            children = (*value, *value.values())
-    elif kind in _SEQUENCES:
-        size = VALUE_SIZE * len(value)
-        children = value
-    elif kind is Custom:
-        return size_of(value.fields, depth_left)
-    else:
-        return VALUE_SIZE
-    if depth_left <= 0:
-        raise ValueError(_TOO_DEEP)
-    for child in children:
-        kind = type(child)
-        if kind is str:
-            size += len(child)
-        elif kind is int:
-            size += child.bit_length() // 8
-        elif kind is not bool and kind is not float:
-            size += size_of(child, depth_left - 1, plain) - VALUE_SIZE
-    return VALUE_SIZE + size
 
 
 def cost(undo: Edit, redo: Edit, depth_left: int, plain: bool) -> int:
@@ -259,12 +213,11 @@ def cost(undo: Edit, redo: Edit, depth_left: int, plain: bool) -> int:
 
 
 def cost_in(message: bytes, shape: Shape | None, value: Any, depth_left: int) -> int:
-    """About what `cost` says of storing a value of plain JSON types that came alone in a JSON
-    message, without a look at its parts; ``shape`` as far as it is known. Raises ValueError like
-    size_of.
+    """About what `cost` says of storing a plain value that came alone in a JSON message, without
+    a look at its parts; ``shape`` as far as it was looked at. Raises ValueError like size_of.
     """
     if shape is None:
         shape = shape_of(message)
     if shape.depth - AROUND_VALUE > depth_left and too_deep(value, depth_left):
-        raise ValueError(_TOO_DEEP)
+        raise ValueError(TOO_DEEP)
     return CHANGE_SIZE + len(message) + VALUE_SIZE * shape.marks

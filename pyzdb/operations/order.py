@@ -1,8 +1,8 @@
-"""The order of the keys of a dict, kept at a cost that grows with the dict but once.
+"""The order of the keys of a dict, kept at a cost that grows with the dict only once.
 
-A dict knows no places: to find that of a key is to go through the keys, and what is added comes
-last. So a step that drops or brings back many keys of one large dict would go through it for
-each. Here it is gone through once.
+A dict does not know the positions of its keys: to find one is to go through the keys, and what is
+added comes last. So a step that drops or brings back many keys of one large dict would go through
+it for each. Here it is gone through once.
 
 Rules this module keeps:
 
@@ -24,7 +24,7 @@ PATIENCE = 8
 
 MOVED = 3
 """Keys behind the first change, for each one before it, up to which it is quicker to move them than
-to fill the dict anew."""
+to fill the dict again."""
 
 
 class Slots:
@@ -48,19 +48,19 @@ class Slots:
             slot &= slot - 1
         return before
 
-    def find(self, place: int) -> int:
-        """The free slot before which ``place`` others are free."""
+    def find(self, before: int) -> int:
+        """The free slot before which ``before`` others are free."""
         free, slot = self._free, 0
         step = 1 << (len(free) - 1).bit_length()
         while step := step >> 1:
             end = slot + step
-            if end < len(free) and free[end] <= place:
+            if end < len(free) and free[end] <= before:
                 slot = end
-                place -= free[end]
+                before -= free[end]
         return slot
 
     def take(self, slot: int) -> None:
-        """Make a free slot one that is not."""
+        """Make a free slot a taken one."""
         free = self._free
         slot += 1
         while slot < len(free):
@@ -92,19 +92,19 @@ class _Numbered:
         self._slots: Slots | None = None
 
     def take(self, key: Any) -> tuple[Any, int]:
-        """The key as it is stored, which is now taken as dropped, and its place."""
+        """The key as it is stored, which is now taken as dropped, and its position."""
         container = self.container
         if self._slots is None:
             if self._looks <= PATIENCE * len(container):
-                place = indexOf(container, key)
+                position = indexOf(container, key)
                 self._drops += 1  # each leaves a hole, which is gone through too
-                self._looks += place + self._drops
-                return next(islice(container, place, None)), place
+                self._looks += position + self._drops
+                return next(islice(container, position, None)), position
             self._number()
         return self._take_slot(key)
 
     def take_last(self, key: Any) -> None:
-        """The same for the last key."""
+        """Take the last key as dropped; its position is not needed."""
         if self._slots is not None:
             self._take_slot(key)
 
@@ -127,10 +127,10 @@ class _Numbered:
         return self._keys[slot], slots.free_before(slot)
 
 
-class Places:
-    """Where the keys were that one request drops.
+class Positions:
+    """The positions of the keys that one request drops.
 
-    It must hear of every key that is dropped and every dict that is cleared; keys that are added
+    It must be told of every key that is dropped and every dict that is cleared; keys that are added
     at the end it finds by itself.
     """
 
@@ -140,8 +140,8 @@ class Places:
         self._numbered: dict[int, _Numbered] = {}
 
     def take(self, container: dict[Any, Any], key: Any) -> tuple[Any, int | None]:
-        """A key that is in a dict, as it is stored, and its place (None: it is the last). It must
-        be dropped then."""
+        """A key that is in a dict, as it is stored, and its position (None: it is the last). It
+        must be dropped then."""
         numbered = self._numbered.get(id(container))
         last = next(reversed(container))
         if last is key or last == key:
@@ -158,12 +158,12 @@ class Places:
         self._numbered.pop(id(container), None)
 
     def clear(self) -> None:
-        """Forget all, after changes that it did not hear of."""
+        """Forget all, after changes that it was not told of."""
         self._numbered.clear()
 
 
 class Reordering:
-    """Keys that are brought back into their places in one dict, the newest change first.
+    """Keys that are brought back to their positions in one dict, the newest change first.
 
     In the dict itself they wait behind the others for ``finish``, in the order in which they came.
     """
@@ -173,16 +173,16 @@ class Reordering:
     def __init__(self, container: dict[Any, Any]) -> None:
         self._container = container
         self._size = len(container)
-        self._kept = len(container)  # before this place nothing has changed
+        self._kept = len(container)  # before this position nothing has changed
         self._added: list[int] = []
 
-    def add(self, key: Any, value: Any, place: int | None) -> None:
-        """Add a key before the one that is at ``place`` now, None: at the end."""
+    def add(self, key: Any, value: Any, position: int | None) -> None:
+        """Add a key before the one that is at ``position`` now, None: at the end."""
         container = self._container
-        if place is None:
-            place = len(container)
-        self._added.append(place)
-        self._kept = min(self._kept, place)
+        if position is None:
+            position = len(container)
+        self._added.append(position)
+        self._kept = min(self._kept, position)
         container[key] = value
 
     def drop(self, key: Any) -> None:
@@ -202,36 +202,36 @@ class Reordering:
             values = [*map(container.pop, keys)]
             container.update(zip(keys, values, strict=True))
         else:
-            places = [kept + slot for slot in slots]
-            keys = _woven(list(container), places)
-            values = _woven(list(container.values()), places)
+            positions = [kept + slot for slot in slots]
+            keys = _woven(list(container), positions)
+            values = _woven(list(container.values()), positions)
             container.clear()
             container.update(zip(keys, values, strict=True))
 
     def _slots(self) -> list[int]:
-        """The place of each added key in the end, counted from the first where something changed.
-        A key that was dropped again has one that is too large."""
+        """The final position of each added key, counted from the first where something changed. A
+        key that was dropped again has one that is too large."""
         kept = self._kept
         if len(self._added) == 1:
             return [self._added[0] - kept]
-        # From the newest change back, each takes its place among the slots that are still free.
+        # From the newest change back, each takes its slot among those that are still free.
         free = Slots(self._size - kept + len(self._added))
         slots = []
-        for place in reversed(self._added):
-            slot = free.find(place - kept)
+        for position in reversed(self._added):
+            slot = free.find(position - kept)
             free.take(slot)
             slots.append(slot)
         slots.reverse()
         return slots
 
 
-def _woven(items: list[Any], places: list[int]) -> list[Any]:
-    """Items of which the last get ``places`` among all."""
-    first = len(items) - len(places)
+def _woven(items: list[Any], positions: list[int]) -> list[Any]:
+    """Items of which the last get ``positions`` among all."""
+    first = len(items) - len(positions)
     woven: list[Any] = []
     start = 0
-    for place, item in sorted(zip(places, items[first:], strict=True), key=itemgetter(0)):
-        stop = start + place - len(woven)
+    for position, item in sorted(zip(positions, items[first:], strict=True), key=itemgetter(0)):
+        stop = start + position - len(woven)
         woven += items[start:stop]
         woven.append(item)
         start = stop
@@ -264,7 +264,7 @@ class Orders:
         elif kind == "drop" and edit[1] in container:
             order.drop(edit[1])
         else:
-            # It needs the order: a NaN read from a snapshot is known as the last key only.
+            # It needs the order: a NaN read from a snapshot is found as the last key only.
             del self._open[id(container)]
             order.finish()
             self._apply(container, edit)

@@ -61,8 +61,6 @@ from __future__ import annotations
 import mmap
 import re
 import traceback
-from collections.abc import Iterable
-from math import isfinite
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -71,7 +69,7 @@ import msgspec
 from pyzdb.errors import EncodingError, MessageError, OperationError, PyzdbError, from_wire, to_wire
 from pyzdb.paths import Path, path_text
 from pyzdb.values.json_text import Shape, shape_of
-from pyzdb.values.plain import BIG_INT, MAX_DEPTH, NEGATIVE_BIG_INT, TAG, surrogate_error
+from pyzdb.values.plain import MAX_DEPTH, SCALARS, TAG, each_is_plain, surrogate_error
 from pyzdb.values.tags import argument_from_wire, argument_to_wire
 from pyzdb.values.tags import from_wire as value_from_wire
 from pyzdb.values.tags import to_wire as value_to_wire
@@ -345,7 +343,7 @@ def encode_request(request: Request) -> bytes:
     if request.commands:
         commands, tagged = _batch_to_tags(request.commands)
         request = msgspec.structs.replace(request, commands=commands)
-    elif request.kwargs or not _is_simple((request.index or ()) + request.args):
+    elif request.kwargs or not each_is_plain((request.index or ()) + request.args, SCALARS):
         single = request.single()
         sent, tagged = _to_tags(single)
         if sent is not single:
@@ -360,27 +358,14 @@ def encode_request(request: Request) -> bytes:
         raise _surrogate_in(request) from None
 
 
-def _is_simple(values: Iterable[Any]) -> bool:
-    """True for values that JSON carries as they are, found without a call for each."""
-    for value in values:
-        kind = type(value)
-        if kind is str:
-            continue
-        if kind is int:
-            if not NEGATIVE_BIG_INT < value < BIG_INT:
-                return False
-        elif kind is float:
-            if not isfinite(value):
-                return False
-        elif kind is not bool and value is not None:
-            return False
-    return True
-
-
 def _to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
     """The command as JSON carries it, the same object if nothing in it needs a tag."""
     index = command.index
-    if not command.kwargs and _is_simple(index) and _is_simple(command.args):
+    if (
+        not command.kwargs
+        and each_is_plain(index, SCALARS)
+        and each_is_plain(command.args, SCALARS)
+    ):
         return command, False
     wire_index: list[Any] = []
     changed = tagged = False
@@ -420,7 +405,7 @@ def _batch_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Any, ...]
     """The same for many commands, for most of which one look at all their values is enough."""
     values = [value for command in commands for value in command.index]
     values += [value for command in commands if command.args for value in command.args]
-    if _is_simple(values) and not any(map(_kwargs_of, commands)):
+    if each_is_plain(values, SCALARS) and not any(map(_kwargs_of, commands)):
         return commands, False
     tagged = False
     sent = list(commands)

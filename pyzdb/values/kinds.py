@@ -1,9 +1,9 @@
-"""What a value becomes that is not itself of a type that can be stored.
+"""What a value becomes when its own type cannot be stored.
 
 Rules this module keeps:
 
 - A subclass of a type that can be stored becomes that type if the two are equal, as they are for
-  an OrderedDict, a namedtuple or an IntEnum, and is refused otherwise: nothing is lost unsaid.
+  an OrderedDict, a namedtuple or an IntEnum, and is refused otherwise: nothing is lost in silence.
 - Any other mapping becomes a dict, any other iterable that is list-like a list, an array of numbers
   or texts what its ``tolist`` gives.
 - What has keys and may be more than a dict, and what reads from a file, is refused.
@@ -60,7 +60,7 @@ def storable(value: Any) -> Any:
     """The value as a type that can be stored, or nearer to one. Raises EncodingError, with
     words that follow the path of the value."""
     if isinstance(value, type):
-        raise _refused(value, "a class is no value: store an instance of it, or its name")
+        raise _refused(value, "a class is not a value: store an instance of it, or its name")
     for kind, exact in _EXACT.items():
         if isinstance(value, kind):
             return _equal(value, kind, exact)
@@ -73,9 +73,9 @@ def storable(value: Any) -> Any:
             return _as_dict(value)
         raise _refused(value, "store what it holds, such as dict() or list() of it")
     if getattr(getattr(value, "dtype", None), "kind", "") in _ARRAY_KINDS:
-        plain = value.tolist()
-        if type(plain) is not type(value):
-            return plain
+        listed = value.tolist()
+        if type(listed) is not type(value):
+            return listed
     if isinstance(value, Integral):
         return _equal(value, int, int)
     if isinstance(value, Real) and not isinstance(value, Rational):
@@ -87,13 +87,13 @@ def storable(value: Any) -> Any:
 
 def _equal(value: Any, kind: type[Any], exact: Callable[[Any], Any]) -> Any:
     try:
-        plain = exact(value)
+        built_in = exact(value)
         # A NaN equals nothing, and is one again.
-        if plain == value or plain != plain:
-            return plain
+        if built_in == value or built_in != built_in:
+            return built_in
     except Exception as error:  # whatever a class of somebody's own may raise
-        raise _refused(value, f"{_STAND_IN}: it is no {kind.__name__} ({error})") from None
-    raise _refused(value, f"{_STAND_IN}: it does not equal {plain!r}, which it would become")
+        raise _refused(value, f"{_STAND_IN}: it is not a {kind.__name__} ({error})") from None
+    raise _refused(value, f"{_STAND_IN}: it does not equal {built_in!r}, which it would become")
 
 
 def _as_dict(value: Any) -> dict[Any, Any]:

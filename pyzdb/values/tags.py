@@ -4,7 +4,7 @@ Rules this module keeps:
 
 - What comes back equals what went in, or it is refused before it is sent: of the type that went in,
   if that is below, and otherwise of the one that it becomes (kinds.py).
-- A value of plain JSON types travels as it is, without a copy. Everything else travels as a
+- A plain value (plain.py) travels as it is, without a copy. Everything else travels as a
   tagged object, ``{"_customtype": NAME, ...}``:
 
     ============  ==============================  =========================================
@@ -57,14 +57,17 @@ from pyzdb.values.plain import (
     MAX_DEPTH,
     NEGATIVE_BIG_INT,
     TAG,
+    is_object,
     is_plain,
     surrogate_error,
 )
+from pyzdb.values.registry import Registry
 from pyzdb.values.types import Custom, File, Lazy
 from pyzdb.values.zones import Zone, kept, made, name_of, settled
 
-TOLD = 256
-"""Reasons for which a value was not made that are told once only: many values may have one."""
+REASONS_LOGGED = 256
+"""Reasons for which values were not made that are remembered, so that each is logged only once:
+many values may have the same."""
 
 logger = logging.getLogger(__name__)
 
@@ -166,44 +169,22 @@ _FROM_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
     name: kind for kind, name in _SEQUENCES.items()
 }
 
-_TAGS = frozenset({*_FROM_SCALARS, *_FROM_SEQUENCES, "dict", "slice"})
-_TYPES = frozenset({*LEAVES, *_SCALARS, *_SEQUENCES, int, float, list, dict, bytearray, Custom})
+TAGS = frozenset({*_FROM_SCALARS, *_FROM_SEQUENCES, "dict", "slice"})
+_TYPES: frozenset[type[Any]] = frozenset(
+    {*LEAVES, *_SCALARS, *_SEQUENCES, int, float, list, dict, bytearray, Custom}
+)
 
-_registered: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {}
-_registered_names: dict[str, Callable[[Any], Any]] = {}
+REGISTRY = Registry(reserved=TAGS, storable=_TYPES)
+"""The types of a user's own in this process."""
 
-
-def register(
-    type: type[Any],
-    name: str,
-    to_json: Callable[[Any], Any],
-    from_json: Callable[[Any], Any],
-) -> None:
-    """Teach this process to store a type of your own.
-
-    ``to_json(value)`` returns anything that can be stored, ``from_json`` makes the value of it
-    again. ``name`` (str) marks it on the wire: choose it once and keep it. Subclasses are not
-    covered. Raises ValueError for a name that pyzdb or another type uses, and for a type that
-    can be stored without.
-    """
-    if not isinstance(name, str) or not name or name in _TAGS:
-        raise ValueError(f"{name!r} cannot be the name of a type")
-    if type in _TYPES:
-        raise ValueError(f"{type.__name__} can be stored without being registered")
-    known = _registered.get(type)
-    if name in _registered_names and (known is None or known[0] != name):
-        raise ValueError(f"another type is registered as {name!r}")
-    if known is not None:
-        del _registered_names[known[0]]
-    _registered[type] = (name, to_json)
-    _registered_names[name] = from_json
+register = REGISTRY.register
 
 
 def to_wire(value: Any, path: Path = (), depth_left: int = MAX_DEPTH) -> tuple[Any, bool]:
     """Turn a value into what JSON carries: ``(wire, tagged)``.
 
-    A plain value comes back as the same object, ``tagged`` False. Raises EncodingError with the
-    path to the bad part, which starts with ``path``.
+    A plain value (plain.py) comes back as the same object, ``tagged`` False. Raises EncodingError
+    with the path to the bad part, which starts with ``path``.
     """
     if is_plain(value, depth_left):
         return value, False
@@ -212,7 +193,8 @@ def to_wire(value: Any, path: Path = (), depth_left: int = MAX_DEPTH) -> tuple[A
 
 
 def argument_to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
-    """The same for a key of a path or an argument of a function, which may be a slice."""
+    """Do what `to_wire` does for a key of a path or an argument of a function, which may be a
+    slice."""
     if type(value) is slice:
         ends = {"start": value.start, "stop": value.stop, "step": value.step}
         for end in ends.values():
@@ -223,8 +205,12 @@ def argument_to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
 
 
 class _Tagging:
-    """Turns one value into what JSON carries. ``tagged`` says whether a tag was needed; an error
-    ends it."""
+    """Turns one value into what JSON carries. ``tagged`` (bool) is True when a tag was needed; an
+    error ends it.
+
+    Here the rule of plain.py stands again, since each value that is not plain needs its own tag: a
+    call of `is_plain` for each part would take twice the time.
+    """
 
     __slots__ = ("above", "depth_left", "others", "path", "tagged")
 
@@ -251,7 +237,7 @@ class _Tagging:
             return value
         if kind is list or kind is dict or kind in _SEQUENCES:
             return self._container(value, kind)
-        if kind is Custom or kind in _registered:
+        if kind is Custom or kind in REGISTRY.types:
             return self._custom(value, kind)
         if kind in _SCALARS:
             name, fields = _SCALARS[kind]
@@ -281,8 +267,8 @@ class _Tagging:
     def _sequence(self, value: Any, kind: type[Any]) -> Any:
         items = []
         self.path.append(None)
-        for place, child in enumerate(value):
-            self.path[-1] = place
+        for index, child in enumerate(value):
+            self.path[-1] = index
             items.append(self.wire(child))
         self.path.pop()
         if kind is list:
@@ -294,17 +280,17 @@ class _Tagging:
         return self._tag(_SEQUENCES[kind], {"items": items})
 
     def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
-        plain = TAG not in value and all(type(key) is str for key in value)
+        as_object = is_object(value)
         pairs = []
         self.path.append(None)
         for key, child in value.items():
             self.path[-1] = key
             key_wire = self.wire(key)
-            if not plain:
+            if not as_object:
                 self._check_hashable(key_wire)
             pairs.append((key_wire, self.wire(child)))
         self.path.pop()
-        return dict(pairs) if plain else self._tag("dict", {"items": pairs})
+        return dict(pairs) if as_object else self._tag("dict", {"items": pairs})
 
     def _custom(self, value: Any, kind: type[Any]) -> dict[str, Any]:
         self._enter(value)
@@ -314,7 +300,7 @@ class _Tagging:
                 raise self._error(f": the fields of {name!r} need other names")
             self._check_text(name)
         else:
-            name, to_json = _registered[kind]
+            name, to_json = REGISTRY.types[kind]
             fields = {"data": self.wire(to_json(value))}
         self.above.pop()
         return self._tag(name, fields)
@@ -336,20 +322,20 @@ class _Tagging:
             raise self._error(": a key or a member of a set cannot be stored as a list")
 
     def _other(self, value: Any) -> Any:
-        """A value of a type that is not on the list, as one that is."""
+        """A value of any other type, by one of a type that has a form on the wire."""
         if id(value) in self.others:
             raise self._error(" holds itself: a cycle cannot be stored")
         self.others.add(id(value))
         if isinstance(value, Lazy):
-            plain = value._run()
+            instead = value._run()
         elif isinstance(value, File):
-            plain = File(*value._key())
+            instead = File(*value._key())
         else:
             try:
-                plain = storable(value)
+                instead = storable(value)
             except EncodingError as error:
                 raise self._error(str(error)) from None
-        wire = self.wire(plain)
+        wire = self.wire(instead)
         self.others.remove(id(value))
         return wire
 
@@ -362,16 +348,17 @@ def from_wire(wire: Any, depth_left: int = MAX_DEPTH, keep: bool = False) -> Any
     """Make the value again that ``to_wire`` described, reusing the containers of ``wire``.
 
     ``keep`` (bool): what need not be understood to be stored stays as it came, a type of a user's
-    own as a `Custom` and a named time zone as its name. So a server does, whatever its machine
-    knows. Raises EncodingError for a tag whose fields are wrong and for a value that is too deep.
+    own as a `Custom` and a named time zone as its name. That is how a server reads, whatever its
+    machine knows. Raises EncodingError for a tag whose fields are wrong and for a value that is
+    too deep.
     """
     kind = type(wire)
     if kind is list:
         if depth_left <= 0:
             raise _too_deep()
-        for place, child in enumerate(wire):
+        for index, child in enumerate(wire):
             if type(child) is dict or type(child) is list:
-                wire[place] = from_wire(child, depth_left - 1, keep)
+                wire[index] = from_wire(child, depth_left - 1, keep)
         return wire
     if kind is not dict:
         return wire
@@ -386,7 +373,8 @@ def from_wire(wire: Any, depth_left: int = MAX_DEPTH, keep: bool = False) -> Any
 
 
 def argument_from_wire(wire: Any) -> Any:
-    """The same, kept, for a key of a path or an argument of a function, which may be a slice."""
+    """Make a key of a path or an argument of a function again, which may be a slice, as a server
+    does (``keep``)."""
     if type(wire) is dict and wire.get(TAG) == "slice":
         ends = [wire.get(name) for name in ("start", "stop", "step")]
         if all(end is None or type(end) is int for end in ends):
@@ -424,7 +412,7 @@ def _from_tag(wire: dict[str, Any], depth_left: int, keep: bool) -> Any:
     except EncodingError:
         raise
     except Exception as error:
-        # What the constructors of so many types raise is no list that would stay right.
+        # No list of what the constructors of so many types raise would stay right.
         why = f"{type(error).__name__}: {error}"
         raise EncodingError(f"the fields of the tag {name!r} are wrong: {why}") from error
     return Custom(name, fields) if keep else _own(name, fields)
@@ -432,18 +420,18 @@ def _from_tag(wire: dict[str, Any], depth_left: int, keep: bool) -> Any:
 
 def _own(name: str, fields: dict[str, Any]) -> Any:
     """A value of a registered type; a `Custom` if it is not, or cannot be made."""
-    if name not in _registered_names or "data" not in fields:
+    if name not in REGISTRY.names or "data" not in fields:
         return Custom(name, fields)
     try:
-        return _registered_names[name](fields["data"])
+        return REGISTRY.names[name](fields["data"])
     except Exception as error:  # whatever a user's own code may raise: the rest is to be read
         why = f"{type(error).__name__}: {error}"
-        _tell(name, why)
+        _log(name, why)
         return Custom(name, fields, why)
 
 
-@lru_cache(TOLD)
-def _tell(name: str, why: str) -> None:
+@lru_cache(REASONS_LOGGED)
+def _log(name: str, why: str) -> None:
     logger.warning("a value of the registered type %r could not be made: %s", name, why)
 
 
@@ -474,4 +462,4 @@ def loads(data: bytes) -> Any:
     try:
         return from_wire(_decoder.decode(data))
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
-        raise EncodingError(f"this is no JSON value: {error}") from None
+        raise EncodingError(f"this is not a JSON value: {error}") from None

@@ -1,5 +1,5 @@
-"""The types of pyzdb's own that can be stored: a large file, a value that is not known here, and
-what stands for a value that is elsewhere.
+"""pyzdb's own types: a large file, a value of a type that is not registered here, and what stands
+for a value that is elsewhere.
 
 Snapshots name them `pyzdb.values`, whatever module they are in (storage/snapshot.py).
 """

@@ -2,13 +2,13 @@
 
 Rules this module keeps:
 
-- A server never asks what the rules of a zone are: they are other ones, or none, on another
-  machine. It keeps a moment with the offset that its sender found, and the name of its zone as that
-  of a fixed `timezone`. So moments are compared, sorted and found by their offsets, the same way in
-  every process that does a write again, and as fast as others.
+- A server never asks for the rules of a zone: another machine may have others, or none. It keeps a
+  moment with the offset that its sender found, and the name of its zone as that of a fixed
+  `timezone`. So moments are compared, sorted and found by their offsets, the same way in every
+  process that does a write again, and as fast as others.
 - A client makes of it a moment of a `ZoneInfo`, where its machine knows the zone. Elsewhere it gets
   the moment with a `Zone` of its own, which is written back exactly as it came.
-- What another moment's offset would be takes the rules, so nobody is told a wrong one: what was
+- What another moment's offset would be takes the rules, so no wrong one is given: what was
   moved to another time has no offset before a client with the rules has read and stored it.
 """
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 Moment = TypeVar("Moment", datetime, time)
 
-ZONES_KNOWN = 1024
+ZONES_CACHED = 1024
 """Zones that a process remembers; there are some 600."""
 
 
@@ -74,14 +74,14 @@ class Zone(tzinfo):
 
 
 def kept(moment: Moment, key: str) -> Moment:
-    """A moment with an offset or none, as one in the zone of that name."""
+    """A moment, with or without an offset, as one in the zone of that name."""
     offset = moment.utcoffset()
     if offset is None:
         return moment.replace(tzinfo=Zone(key, None, _wall(moment)))
     return moment.replace(tzinfo=_fixed(offset, key))
 
 
-@lru_cache(ZONES_KNOWN)
+@lru_cache(ZONES_CACHED)
 def _fixed(offset: timedelta, key: str) -> timezone:
     return timezone(offset, ZoneName(key))
 
@@ -116,13 +116,13 @@ def made(moment: Moment) -> Moment:
     return moment.replace(tzinfo=zone)
 
 
-@lru_cache(ZONES_KNOWN)
+@lru_cache(ZONES_CACHED)
 def _zone_info(key: str) -> tzinfo | None:
-    from zoneinfo import ZoneInfo  # only who reads named zones pays for it
+    from zoneinfo import ZoneInfo  # paid for only where named zones are read
 
     try:
         return ZoneInfo(key)
-    except Exception as error:  # what a name leads to in the file system is no list to keep
+    except Exception as error:  # a name may lead anywhere in the file system
         why = f"{type(error).__name__}: {error}"
         logger.warning("the time zone %r is not known on this machine (%s)", key, why)
         return None

@@ -179,7 +179,7 @@ BAD: list[dict[str, Any]] = [
 ]
 
 
-TAGS = st.sampled_from(sorted({*tags._TAGS, "own"}))
+TAGS = st.sampled_from(sorted({*tags.TAGS, "own"}))
 FIELDS = st.sampled_from(
     "items base64 value hex iso zone fold days seconds location filename content data".split()
 )

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from pyzdb.operations import edits
 from pyzdb.operations.edits import UndoRedo
-from pyzdb.operations.order import Places
+from pyzdb.operations.order import Positions
 from pyzdb.values import Custom
+from pyzdb.values.plain import VALUE_SIZE, size_of
 from tests.support.strategies import VALUES, nested, same
 
 DICTS = st.dictionaries(st.integers(0, 9) | st.text(max_size=2), st.integers(), min_size=1)
@@ -37,13 +38,13 @@ def there_and_back(container: Any, pair: UndoRedo) -> Any:
 @given(container=DICTS, data=st.data())
 def test_a_dropped_key_comes_back_in_its_place(container: Any, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(list(container)))
-    after = there_and_back(container, edits.placed(container, key, Places()))
+    after = there_and_back(container, edits.positioned(container, key, Positions()))
     assert key not in after
 
 
 def test_a_dropped_key_comes_back_as_it_was_stored() -> None:
     container = {"a": 1, True: 2, "b": 3}
-    edits_of_drop = edits.placed(container, 1.0, Places())
+    edits_of_drop = edits.positioned(container, 1.0, Positions())
     assert there_and_back(container, edits_of_drop) == {"a": 1, "b": 3}
     edits.apply(container, edits_of_drop[0])
     assert [type(key) for key in container] == [str, bool, str]
@@ -69,13 +70,13 @@ def test_a_splice_does_what_a_slice_does(
     assert there_and_back(container, edits.splice(container, start, count, items)) == expected
 
 
-@given(container=LISTS, places=st.builds(slice, *[st.none() | st.integers(-9, 9)] * 3))
-def test_a_cut_does_what_deleting_a_slice_does(container: Any, places: slice) -> None:
-    if places.step == 0:
+@given(container=LISTS, indexes=st.builds(slice, *[st.none() | st.integers(-9, 9)] * 3))
+def test_a_cut_does_what_deleting_a_slice_does(container: Any, indexes: slice) -> None:
+    if indexes.step == 0:
         return
     expected = container[:]
-    del expected[places]
-    pair = edits.cut(container, range(*places.indices(len(container))))
+    del expected[indexes]
+    pair = edits.cut(container, range(*indexes.indices(len(container))))
     assert there_and_back(container, pair) == expected
 
 
@@ -98,7 +99,7 @@ def test_dropping_the_last_keys_one_by_one_leaves_no_holes() -> None:
     container = dict.fromkeys(range(50_000))
     size = container.__sizeof__()
     for key in range(49_999, 10, -1):
-        edits.apply(container, edits.placed(container, key, Places())[1])
+        edits.apply(container, edits.positioned(container, key, Positions())[1])
     for key in range(11, 50_000):
         edits.apply(container, edits.put(container, key, None)[1])
     assert list(container) == list(range(50_000))
@@ -111,17 +112,17 @@ def test_dropping_the_last_keys_one_by_one_leaves_no_holes() -> None:
 @given(value=VALUES)
 def test_the_size_of_a_value_is_that_of_its_copy(value: Any) -> None:
     again = pickle.loads(pickle.dumps(value))
-    assert edits.size_of(value, 100) == edits.size_of(again, 100) >= edits.VALUE_SIZE
+    assert size_of(value, 100) == size_of(again, 100) >= VALUE_SIZE
 
 
 def test_a_size_grows_with_characters_items_and_bits() -> None:
-    assert edits.size_of("x" * 1000, 0) >= 1000
-    assert edits.size_of(["x" * 1000], 1) >= 1000
-    assert edits.size_of([0] * 1000, 1) >= 1000 * edits.REFERENCE_SIZE
-    assert edits.size_of({"a": [["x" * 1000]]}, 3, plain=True) >= 1000
-    assert edits.size_of(1 << 80_000, 0) >= 10_000
-    assert edits.size_of([1 << 80_000], 1) >= 10_000
-    assert edits.size_of(Custom("big", {"x": "y" * 1000}), 1) >= 1000
+    assert size_of("x" * 1000, 0) >= 1000
+    assert size_of(["x" * 1000], 1) >= 1000
+    assert size_of([0] * 1000, 1) >= 1000 * edits.REFERENCE_SIZE
+    assert size_of({"a": [["x" * 1000]]}, 3, plain=True) >= 1000
+    assert size_of(1 << 80_000, 0) >= 10_000
+    assert size_of([1 << 80_000], 1) >= 10_000
+    assert size_of(Custom("big", {"x": "y" * 1000}), 1) >= 1000
 
 
 @pytest.mark.parametrize(
@@ -139,9 +140,9 @@ def test_a_size_grows_with_characters_items_and_bits() -> None:
     ids=repr,
 )
 def test_a_value_deeper_than_its_room_is_refused(value: Any) -> None:
-    assert edits.size_of(value, 5)
+    assert size_of(value, 5)
     with pytest.raises(ValueError, match="deeper than 100 levels"):
-        edits.size_of(value, 4)
+        size_of(value, 4)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pyzdb.engine.transaction import Transaction
 from pyzdb.engine.tree import Tree
 from pyzdb.errors import QueryError
 from pyzdb.operations.edits import Change
-from pyzdb.operations.order import Places, Slots
+from pyzdb.operations.order import Positions, Slots
 from pyzdb.protocol.messages import Command
 from tests.support.strategies import same
 
@@ -140,19 +140,19 @@ def test_slots_count_and_find_the_free_ones(size: int, moves: list[tuple[bool, i
         else:
             slots.take(free.pop(number % len(free)))
         assert [slots.free_before(slot) for slot in free] == list(range(len(free)))
-        assert [slots.find(place) for place in range(len(free))] == free
+        assert [slots.find(before) for before in range(len(free))] == free
 
 
 def test_a_dropped_key_is_told_as_it_was_stored() -> None:
     container = dict.fromkeys([0, 1, True, 2, "last"])
-    places = Places()
+    positions = Positions()
     for _ in range(40):
-        stored, place = places.take(container, True)
+        stored, position = positions.take(container, True)
         assert (stored, type(stored)) == (1, int)
-        assert place is not None
-        assert list(container)[place] == 1
+        assert position is not None
+        assert list(container)[position] == 1
         del container[True]
-        stored, place = places.take(container, next(reversed(container)))
-        assert place is None
+        stored, position = positions.take(container, next(reversed(container)))
+        assert position is None
         container.popitem()
         container.update({1: None, "last": None})

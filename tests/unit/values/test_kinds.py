@@ -206,7 +206,7 @@ def test_a_file_in_disguise_is_refused() -> None:
     "kind", [str, dict, list, collections.UserDict, collections.Counter, Flags, Keyed]
 )
 def test_a_class_is_refused(kind: type) -> None:
-    with pytest.raises(EncodingError, match="a class is no value: store an instance of it"):
+    with pytest.raises(EncodingError, match="a class is not a value: store an instance of it"):
         dumps([kind])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -10,8 +11,8 @@ from typing import Any
 import pytest
 
 from pyzdb.errors import EncodingError
-from pyzdb.values import Custom, File, register, tags
-from pyzdb.values.tags import dumps, loads
+from pyzdb.values import Custom, File, register
+from pyzdb.values.tags import REGISTRY, dumps, loads
 from tests.support.engine import Engine
 
 
@@ -32,10 +33,10 @@ class Money:
 
 
 @pytest.fixture
-def registry(monkeypatch: pytest.MonkeyPatch) -> None:
+def registry() -> Iterator[None]:
     """Nothing registered, and nothing left registered."""
-    monkeypatch.setattr(tags, "_registered", {})
-    monkeypatch.setattr(tags, "_registered_names", {})
+    with REGISTRY.emptied():
+        yield
 
 
 def register_money(name: str = "money") -> None:
@@ -49,13 +50,9 @@ def test_a_registered_type_comes_back() -> None:
     assert loads(dumps(value)) == value
 
 
-def test_a_process_that_does_not_know_a_type_sends_it_back_unchanged(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_process_that_does_not_know_a_type_sends_it_back_unchanged() -> None:
     value = {"price": [Money(Decimal("1.50"), "EUR")], "all": {Money(Decimal(1), "USD")}}
-    with monkeypatch.context() as client:
-        client.setattr(tags, "_registered", {})
-        client.setattr(tags, "_registered_names", {})
+    with REGISTRY.emptied():
         register_money()
         sent = dumps(value)
     held = loads(sent)
