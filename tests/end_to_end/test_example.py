@@ -1,79 +1,21 @@
-"""What README.md shows is what happens: its sessions, its Python, and the output of its example."""
+"""The example prints what docs/language.md shows."""
 
 from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from examples.iso_codes import DEBIAN_FOLDER, SOURCES
-from pyzdb.cli.terminal import CONTINUATION, PROMPT
-from tests.support.programs import LIMIT, ROOT, Server, environment, run, script
+from tests.support.pages import blocks
+from tests.support.programs import ROOT, run
 
 COUNTS = {"3166-1": 249, "3166-2": 5127, "639-3": 7910}
 """Records in the files of iso-codes 4.15."""
-
-
-class Block(NamedTuple):
-    """A block of code of the README: its language, and its text."""
-
-    language: str
-    text: str
-
-
-def blocks() -> list[Block]:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S)]
-
-
-def example_number() -> int:
-    """Which block it is that runs the example."""
-    (number,) = [n for n, block in enumerate(blocks()) if "examples/iso_codes.py" in block.text]
-    return number
-
-
-def sessions() -> str:
-    """What is typed at a prompt and answered, one block after another."""
-    output = example_number() + 1
-    return "".join(
-        block.text
-        for number, block in enumerate(blocks())
-        if block.text.startswith(PROMPT) and number != output
-    )
-
-
-def test_the_sessions_are_answered_as_shown(server: Server) -> None:
-    typed, answers = "", ""
-    for line in sessions().splitlines(keepends=True):
-        if line.startswith((PROMPT, CONTINUATION)):
-            typed += line[len(PROMPT) :]
-        else:
-            answers += line
-    done = subprocess.run(
-        [*script("client.py"), server.write_uri],
-        input=typed,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-        env=environment(),
-    )
-    assert typed
-    assert done.stdout == answers
-
-
-def test_the_python_runs(server: Server) -> None:
-    source = "\n".join(block.text for block in blocks() if block.language == "python")
-    assert "client()" in source
-    source = re.sub(r"\bclient\(\)", f"client({server.write_uri!r})", source)
-    done = run([sys.executable, "-c", source])
-    assert (done.returncode, done.stderr) == (0, "")
 
 
 def made_records(name: str, known: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
@@ -117,7 +59,11 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 def test_the_example_prints_what_is_shown(data: Path) -> None:
     done = run([sys.executable, str(ROOT / "examples" / "iso_codes.py"), str(data)])
     assert done.returncode == 0
-    shown = blocks()[example_number() + 1].text
+    [shown] = [
+        block.text
+        for block in blocks("docs/language.md")
+        if (block.heading, block.language) == ("A larger example", "text")
+    ]
     if data == DEBIAN_FOLDER:
         # Another version of the package has other numbers of records.
         assert re.sub(r"\d{2,}", "n", done.stdout) == re.sub(r"\d{2,}", "n", shown)
