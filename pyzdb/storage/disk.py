@@ -7,7 +7,8 @@ its place that records each step, fails at one, or ends the process there. Rules
 - The folder that it works in is reached by its descriptor: whatever its path leads to later, what
   is done under that path is done in the folder that was there at first.
 - What is created is readable by its owner only.
-- Errors are the OSError of the system; who calls knows what they mean for the data.
+- Errors are the OSError of the system; the caller knows what they mean for the data.
+- What not every system has is asked of a `system`, see pyzdb/storage/system.
 """
 
 from __future__ import annotations
@@ -18,17 +19,18 @@ import re
 from contextlib import closing, suppress
 from typing import BinaryIO
 
-import portalocker
-
 from pyzdb.errors import CorruptFile, FilesReplaced, NewerFormat, StorageError
+from pyzdb.storage.system import Posix, require, this_system
 
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 
 ZERO_FILL = 1 << 20
 """Bytes up to which room is made by writing zeros. An append into written blocks changes no
-metadata of the file, so its sync is one write; more than this is left to fallocate, as writing
-a large record twice would cost more than the metadata."""
+metadata of the file, so its sync is one write; more than this is left to the system where it can
+do that, as writing a large record twice would cost more than the metadata."""
+
+NOWHERE = "a place that this system does not name"
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a file cannot grow: the disk, the quota, the limit of a file."""
@@ -52,15 +54,13 @@ def identity_of(status: os.stat_result) -> Identity:
     return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
-def _by_number(fd: int) -> str:
-    return f"/proc/self/fd/{fd}"
-
-
 def database_path(filename: str | os.PathLike[str]) -> str:
     """The real path of a database file: its journal and lock lie beside what a link points to.
 
-    Raises StorageError when its folder does not exist or when it is a folder itself.
+    Raises StorageError when its folder does not exist or when it is a folder itself, and on a
+    system that can keep no database.
     """
+    require()
     try:
         path = os.path.realpath(os.fspath(filename))
     except FileNotFoundError:
@@ -104,6 +104,8 @@ class Disk:
     `work_in` holds one folder; paths in it are from then on those that it had at that moment.
     """
 
+    system: Posix = this_system()
+
     _folder = ""
     _inside = ""
     _folder_fd: int | None = None
@@ -113,7 +115,7 @@ class Disk:
     def work_in(self, folder: str) -> None:
         """Hold a folder, given by its real path, in place of the one before."""
         self.leave()
-        self._folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._folder_fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         self._folder, self._inside = folder, os.path.join(folder, "")
 
     def leave(self) -> None:
@@ -133,7 +135,7 @@ class Disk:
         else:
             if os.path.samestat(there, os.fstat(self._folder_fd)):
                 return None
-        return os.readlink(_by_number(self._folder_fd))
+        return self.system.path_of(self._folder_fd) or NOWHERE
 
     def names_changed(self) -> int:
         """When a name in the folder was last made, changed or removed (nanoseconds, by the clock
@@ -149,11 +151,15 @@ class Disk:
                 return ".", self._folder_fd
         return path, None
 
+    def _now(self, folder_fd: int) -> str:
+        """The path of the folder by now, or the one that it had where the system does not tell."""
+        return self.system.path_of(folder_fd) or self._folder
+
     def _told(self, path: str) -> str:
         """A real path, as what lies in the folder is called."""
         if self._folder_fd is None:
             return path
-        now = os.readlink(_by_number(self._folder_fd))
+        now = self._now(self._folder_fd)
         inside = path == now or path.startswith(os.path.join(now, ""))
         return self._folder + path[len(now) :] if inside else path
 
@@ -161,7 +167,7 @@ class Disk:
 
     def _fd_of(self, path: str, how: int) -> int:
         name, folder = self._at(path)
-        return os.open(name, how | os.O_CLOEXEC, FILE_MODE, dir_fd=folder)
+        return os.open(name, how, FILE_MODE, dir_fd=folder)
 
     def create(self, path: str, exclusive: bool = False) -> int:
         """Open a new, empty file for reading and writing. Raises FileExistsError if exclusive."""
@@ -169,8 +175,7 @@ class Disk:
 
     def open_or_create(self, path: str) -> int:
         """Open a file for reading and writing, as it is if there is one."""
-        name, folder = self._at(path)
-        return os.open(name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE, dir_fd=folder)
+        return self._fd_of(path, os.O_RDWR | os.O_CREAT)
 
     def open(self, path: str, write: bool = False) -> int:
         """Open a file that exists."""
@@ -185,6 +190,9 @@ class Disk:
 
         Raises OSError when the file system cannot lock.
         """
+        # Only here: it cannot be imported on a system that `require` refuses in a line.
+        import portalocker
+
         try:
             portalocker.lock(fd, portalocker.LOCK_EX | portalocker.LOCK_NB)
         except portalocker.LockException as error:
@@ -203,15 +211,15 @@ class Disk:
             os.pwrite(fd, name, 0)
 
     def hold(self, path: str) -> int:
-        """Get hold of whatever lies there without opening it: nothing is read, nothing waits.
+        """Get hold of whatever lies there: nothing is read, nothing waits.
 
-        A symbolic link is held itself; `reopen` opens what is held.
+        A symbolic link is held itself or refused; `reopen` opens what is held.
         """
-        return self._fd_of(path, os.O_PATH | os.O_NOFOLLOW)
+        return self.system.hold(*self._at(path))
 
     def reopen(self, fd: int) -> int:
         """Open the file that a descriptor holds, wherever its name leads by now, for reading."""
-        return self.open(_by_number(fd))
+        return self.system.reopen(fd)
 
     def close(self, fd: int) -> None:
         os.close(fd)
@@ -241,26 +249,25 @@ class Disk:
 
     def allocate(self, fd: int, offset: int, size: int) -> None:
         """Make certain room at the end of a file; it reads as zeros."""
-        if size <= ZERO_FILL:
-            self.write(fd, bytes(size), offset)
-        else:
-            os.posix_fallocate(fd, offset, size)
+        if size > ZERO_FILL and self.system.allocate(fd, offset, size):
+            return
+        for at in range(offset, offset + size, ZERO_FILL):
+            self.write(fd, bytes(min(ZERO_FILL, offset + size - at)), at)
 
     def truncate(self, fd: int, size: int) -> None:
         os.ftruncate(fd, size)
 
     def datasync(self, fd: int) -> None:
         """Return when the content and the length of the file are on the disk."""
-        os.fdatasync(fd)
+        self.system.datasync(fd)
 
     def sync(self, fd: int) -> None:
         """Return when the file is on the disk, its owner, mode and times included."""
-        os.fsync(fd)
+        self.system.sync(fd)
 
     def drop_cache(self, fd: int, offset: int, size: int) -> None:
         """Let the system use the memory that holds a part of a file, which is on the disk, anew."""
-        with suppress(OSError):  # it is only advice
-            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
+        self.system.drop_cache(fd, offset, size)
 
     def rename(self, source: str, target: str) -> None:
         """Put a file in the place of another, at once."""
@@ -274,9 +281,7 @@ class Disk:
 
     def link_held(self, fd: int, target: str) -> None:
         """Give the file that a descriptor holds a second name, as `link` does."""
-        name, folder = self._at(target)
-        # Python follows the link only in linkat, which it calls when there is a folder.
-        os.link(_by_number(fd), name, src_dir_fd=fd, dst_dir_fd=folder, follow_symlinks=True)
+        self.system.link_held(fd, *self._at(target))
 
     def unlink(self, path: str) -> None:
         name, folder = self._at(path)
@@ -319,11 +324,11 @@ class Disk:
         name, folder = self._at(path)
         if folder is None:
             return self._told(os.path.realpath(path))
-        return self._told(os.path.realpath(os.path.join(_by_number(folder), name)))
+        return self._told(os.path.realpath(os.path.join(self._now(folder), name)))
 
     def path_of(self, fd: int) -> str:
-        """The real path of what a descriptor holds."""
-        return self._told(os.readlink(_by_number(fd)))
+        """The real path of what a descriptor holds; empty when it has none that can be told."""
+        return self._told(self.system.path_of(fd) or "")
 
     def status(self, fd: int) -> os.stat_result:
         """Type, size, times and identity of what a descriptor holds."""
