@@ -41,6 +41,7 @@ from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.store import FileStore
+from pyzdb.storage.system import require as require_system
 from pyzdb.transport.addresses import is_loopback
 from pyzdb.transport.sockets import Context, Socket, check, connect, require
 
@@ -91,9 +92,10 @@ def serve(options: Options, disk: Disk | None = None) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. ``disk`` (default: that of the
     machine) is where a read-write server keeps its files.
 
-    Raises StorageError, AddressError and ExecRefused when it cannot start, SyncFailed when the
-    disk fails, SnapshotFailed when the last save did.
+    Raises StorageError, AddressError and ExecRefused when it cannot start, also on a system that
+    can keep no database, SyncFailed when the disk fails, SnapshotFailed when the last save did.
     """
+    require_system()
     # What a server creates is the tree, which is no garbage: a collection would look at all of
     # it and stop everyone for as long. Nothing that serves a request makes cycles.
     gc.disable()

@@ -3,9 +3,10 @@
 Rules this module keeps:
 
 - Some descriptors stay free for the files of the database, however many clients come.
-- Whoever comes when the others are used up is sent away, and the system then drops what further
-  ones send, until there is room again. Were they left waiting, ZeroMQ would try to let them in
-  again and again, with a whole processor. Who is in is served.
+- Whoever comes when the others are used up is sent away. On Linux the system then drops what
+  further ones send, until there is room again: were they left waiting, ZeroMQ would try to let
+  them in again and again, with a whole processor. Elsewhere each of them is sent away.
+- Those who are in are served.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import ctypes
 import errno
 import logging
 import os
-import resource
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,21 +28,29 @@ from zmq.utils.monitor import parse_monitor_message
 
 from pyzdb.transport.sockets import Context, Socket
 
+try:
+    import resource
+except ImportError:  # a system without limits of this kind
+    resource = None  # type: ignore[assignment]
+
 RESERVE = 64
 """Descriptors that are kept from clients, at most an eighth of all: for parts of the journal and
 saves, and for clients that come before the door is closed."""
 
 MOST_DESCRIPTORS = 1 << 20
-"""What a server asks for at most: the system's own limit, where it has not been raised."""
+"""What a server asks for at most: Linux' own limit, where it has not been raised."""
 
 LOOK = 500
-"""Milliseconds between two looks whether there is room again."""
+"""Milliseconds between two looks whether a descriptor is free again."""
 
 SILENCE = 60.0
-"""Seconds after which the log says again that there is no room."""
+"""Seconds after which the log says again that no more clients can come in."""
 
 SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27
-"""Options of Linux, from its asm-generic/socket.h; Python's module does not name them."""
+"""Options of Linux, from its asm-generic/socket.h. Python's module does not name them, so it cannot
+be asked for them, and elsewhere the numbers mean something else."""
+
+HAS_FILTERS = sys.platform == "linux"
 
 _NOTHING = ctypes.create_string_buffer(struct.pack("HBBI", 0x06, 0, 0, 0))
 """A filter of one step: of what comes, pass on 0 bytes."""
@@ -61,10 +70,24 @@ logger = logging.getLogger(__name__)
 
 def raise_limit() -> None:
     """Let this process have as many descriptors as it may: each client needs one."""
+    if resource is None:
+        return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    while soft != resource.RLIM_INFINITY and soft < most:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            return
+        except (ValueError, OSError):  # macOS says "unlimited" and does not mean it
+            most //= 2
+
+
+def limit() -> int:
+    """Descriptors that this process may have."""
+    if resource is None:
+        return MOST_DESCRIPTORS
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return MOST_DESCRIPTORS if soft == resource.RLIM_INFINITY else soft
 
 
 class Door:
@@ -74,9 +97,8 @@ class Door:
         self._uri = uri
         self._is_open = True
         self._listener = -1
-        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        self._limit = MOST_DESCRIPTORS if limit == resource.RLIM_INFINITY else limit
-        self._room = self._limit - min(RESERVE, self._limit // 8)
+        self._limit = limit()
+        self._for_clients = self._limit - min(RESERVE, self._limit // 8)
         self._told = -SILENCE
         place = f"inproc://door-{id(self):x}"
         listening.monitor(place, _HEARD)
@@ -106,8 +128,7 @@ class Door:
             logger.info("refused a connection to %s: it speaks another protocol", self._uri)
         elif event == zmq.EVENT_ACCEPT_FAILED and value in _FULL:
             self._close()
-        elif event == zmq.EVENT_ACCEPTED and value >= self._room:
-            # The system gives the lowest number that is free to each new descriptor.
+        elif event == zmq.EVENT_ACCEPTED and value >= self._for_clients:
             self._close()
             _set(value, _send_away)
 
@@ -115,7 +136,8 @@ class Door:
         if not self._is_open:
             return
         self._is_open = False
-        _set(self._listener, _drop_what_comes)
+        if HAS_FILTERS:
+            _set(self._listener, _drop_what_comes)
         now = time.monotonic()
         if now - self._told >= SILENCE:
             self._told = now
@@ -128,13 +150,17 @@ class Door:
 
     def _open(self) -> None:
         self._is_open = True
-        _set(self._listener, _take_what_comes)
+        if HAS_FILTERS:
+            _set(self._listener, _take_what_comes)
 
     def _has_room(self) -> bool:
+        # The system gives the lowest number that is free to each new descriptor.
         try:
-            return len(os.listdir("/proc/self/fd")) < self._room
+            lowest = os.open(os.devnull, os.O_RDONLY)
         except OSError:
             return False
+        os.close(lowest)
+        return lowest < self._for_clients
 
 
 def _set(number: int, change: Callable[[socket.socket], None]) -> None:

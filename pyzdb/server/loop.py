@@ -14,8 +14,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import os
-import select
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 
@@ -24,6 +23,7 @@ import zmq
 from pyzdb.engine.database import Database
 from pyzdb.errors import MessageError
 from pyzdb.protocol.messages import Envelope, Reply, encode_reply
+from pyzdb.server.poller import Events, Poller, give_way, new_poller
 from pyzdb.transport.sockets import AT_ONCE, Socket, readable, receive, send
 
 IDLE = 0.25
@@ -41,24 +41,26 @@ CROWD = 0.000025
 """Seconds in which no client can have read its answer and sent the next request: what comes sooner
 is of another one."""
 
-Events = list[tuple[int, int]]
-
 
 class ServerLoop:
     """Answers what arrives on ``sockets`` and on ``lock_socket``, the one that the holder of the
-    lock is sent to, from a database."""
+    lock is sent to, from a database. ``clock`` gives seconds of a monotonic clock."""
 
     def __init__(
         self,
         database: Database,
         sockets: Sequence[Socket],
         lock_socket: Socket | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        poller: Callable[[], Poller] = new_poller,
     ) -> None:
         self._database = database
         self._lock_socket = lock_socket
         self._sockets = list(sockets) if lock_socket is None else [*sockets, lock_socket]
         self._parked: dict[Socket, Envelope] = {}
         self._lone_rounds = 0
+        self._clock = clock
+        self._new_poller = poller
 
     def run(self, stop_fd: int, tick: Callable[[], float | None]) -> None:
         """Answer until there is something to read from ``stop_fd``; ``tick`` is called between
@@ -66,44 +68,47 @@ class ServerLoop:
         # ZeroMQ's own poll looks at every socket each time. The descriptor of a socket only says
         # that something happened to it since the last call: so what has been used is asked.
         database = self._database
+        clock = self._clock  # a name of the function is found faster than one of the object
         fds = {socket: int(socket.get(zmq.FD)) for socket in self._sockets}
         by_fd = {fd: socket for socket, fd in fds.items()}
         ready = set(self._sockets)
         saving: int | None = None
         due = 0.0
-        with select.epoll() as events:
+        with contextlib.closing(self._new_poller()) as events:
             for fd in (stop_fd, *by_fd):
-                events.register(fd, select.EPOLLIN)
+                events.watch(fd)
             while True:
-                now = time.monotonic()
+                now = clock()
                 if now >= due:
                     wanted = tick()
                     due = now + (IDLE if wanted is None else min(wanted, IDLE))
                 if saving != database.save_fd:
-                    # The one that has ended is closed, and so not watched any more.
+                    if saving is not None:
+                        events.forget(saving)
                     saving = database.save_fd
                     if saving is not None:
-                        events.register(saving, select.EPOLLIN)
+                        events.watch(saving)
                 for fd, _ in self._wait(events, 0 if ready else due - now):
                     if fd in by_fd:
                         ready.add(by_fd[fd])
                     elif fd == stop_fd:
                         return
                     elif fd == saving:
-                        database.end_save()
+                        events.forget(fd)
                         saving = None  # the next save may get the same number
+                        database.end_save()
                 answers = []
                 for socket in ready:
                     answer = self._take(socket)
                     if answer is not None:
                         answers.append((socket, answer))
                     elif socket in self._parked:
-                        events.modify(fds[socket], 0)
+                        events.pause(fds[socket])
                 ready.clear()
                 if self._parked:
                     for socket, answer in self._unpark():
                         answers.append((socket, answer))
-                        events.modify(fds[socket], select.EPOLLIN)
+                        events.resume(fds[socket])
                 self._lone_rounds = self._lone_rounds + 1 if len(answers) == 1 else 0
                 database.flush()
                 for socket, answer in answers:
@@ -111,12 +116,12 @@ class ServerLoop:
                 if answers:
                     ready.update(readable([socket for socket, _ in answers]))
 
-    def _wait(self, events: select.epoll, seconds: float) -> Events:
+    def _wait(self, events: Poller, seconds: float) -> Events:
         """What happens within so many seconds; a lone client finds the server looking for it."""
         if seconds > 0 and self._lone_rounds >= LONE_ROUNDS:
-            began = time.monotonic()
-            happened = _look(events)
-            if not happened or time.monotonic() - began < CROWD:
+            began = self._clock()
+            happened = self._look(events, began + AWAKE)
+            if not happened or self._clock() - began < CROWD:
                 self._lone_rounds = 0
             if happened:
                 return happened
@@ -149,13 +154,12 @@ class ServerLoop:
                 del self._parked[socket]
         return answers
 
-
-def _look(events: select.epoll) -> Events:
-    """What happens within a short time, in which others may have the processor."""
-    end = time.monotonic() + AWAKE
-    while time.monotonic() < end:
-        happened = events.poll(0)
-        if happened:
-            return happened
-        os.sched_yield()
-    return []
+    def _look(self, events: Poller, until: float) -> Events:
+        """What happens until a time, while others may have the processor."""
+        clock, poll = self._clock, events.poll
+        while clock() < until:
+            happened = poll(0)
+            if happened:
+                return happened
+            give_way()
+        return []

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.support.programs import ROOT, Server, run
+from tests.support.without import lacking
 
-STRANGER = str(Path("tests") / "support" / "stranger.py")
+STRANGER = str(ROOT / "tests" / "support" / "stranger.py")
+CLIENT, SERVER = str(ROOT / "client.py"), str(ROOT / "server.py")
 
 
-def without(names: str, program: str, *arguments: str, text: str = "") -> tuple[int, str, str]:
+def without(
+    names: str, *program: str, text: str = "", folder: Path | None = None
+) -> tuple[int, str, str]:
     """Status, output and errors of a Python program that lacks some names."""
-    command = [sys.executable, "-m", "tests.support.without", names, program, *arguments]
-    done = run(command, text, cwd=ROOT)
+    done = run(lacking(names, *program), text, cwd=folder)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -43,8 +45,29 @@ def test_a_client_whose_system_tells_nothing_of_its_user_has_a_name_all_the_same
 
 def test_the_prompt_works_on_a_system_like_windows(server: Server) -> None:
     text = "db['x'] = 3\ndb['x']\ndb.undo()\ndb\n"
-    assert without("windows", "client.py", server.write_uri, text=text) == (
+    assert without("windows", CLIENT, server.write_uri, text=text) == (
         0,
         "None\n3\nNone\n{}\n",
         "",
     )
+
+
+@pytest.mark.parametrize("arguments", [(), ("-ro",), ("--history-limit", "5", "other.pkl")])
+def test_a_server_says_in_one_line_that_its_system_can_keep_no_database(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    status, output, errors = without("windows", SERVER, *arguments, folder=tmp_path)
+    assert (status, output) == (1, "")
+    assert errors.startswith("pyzdb: a database cannot be kept on this system, only clients run")
+    assert "Python lacks fcntl, os.O_DIRECTORY" in errors
+    assert errors.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_check_work_on_a_system_that_can_keep_no_database(tmp_path: Path) -> None:
+    status, output, errors = without("windows", SERVER, "--help")
+    assert (status, errors) == (0, "")
+    assert "the database file" in output
+    status, output, errors = without("windows", "-m", "pyzdb", "check", str(tmp_path / "db.pkl"))
+    assert (status, output) == (1, "")
+    assert errors.startswith("pyzdb: a database cannot be kept on this system")

@@ -1,6 +1,7 @@
 """Python as other systems have it: names that only some systems have are taken away.
 
-    python -m tests.support.without NAMES PROGRAM [ARGUMENT...]
+    python tests/support/without.py NAMES PROGRAM [ARGUMENT...]
+    python tests/support/without.py NAMES -m MODULE [ARGUMENT...]
 
 runs a Python program so. NAMES is a list with commas of the words in TAKEN and of the systems in
 SYSTEMS, which stand for several of them. They go before the program imports anything, so that it
@@ -62,8 +63,18 @@ def _choose_selector() -> None:
             return
 
 
+def lacking(names: str, *program: str) -> list[str]:
+    """The command that runs a Python program without some names."""
+    return [sys.executable, __file__, names, *program]
+
+
 if __name__ == "__main__":
-    _, names, program, *arguments = sys.argv
+    _, names, *program = sys.argv
     take_away(names.split(","))
-    sys.argv = [program, *arguments]
-    runpy.run_path(program, run_name="__main__")
+    sys.path.pop(0)  # the folder of this file
+    if program[0] == "-m":
+        sys.argv = program[1:]
+        runpy.run_module(program[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = program
+        runpy.run_path(program[0], run_name="__main__")
