@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pyzdb.errors import CorruptFile
 from pyzdb.storage.disk import Disk, damage, free_name
 from pyzdb.storage.layout import Layout, broken
-from pyzdb.storage.parts import HEADER_SIZE, Part, part_names, read_part
+from pyzdb.storage.parts import HEADER_SIZE, Part, Record, part_names, read_part
 from pyzdb.storage.snapshot import Snapshot, State, read_snapshot
 
 
@@ -47,10 +47,18 @@ class Contents:
         """The part with a torn tail, if there is one."""
         return self.parts[-1] if self.parts and self.parts[-1].torn else None
 
-    def records(self) -> Iterator[tuple[int, bytes]]:
-        """Yield (sequence, body) of every record after the snapshot."""
+    def records(self) -> Iterator[Record]:
+        """Yield every record after the snapshot."""
         for part in self.parts:
             yield from part.bodies()
+
+    def chain_after(self, sequence: int) -> int:
+        """The checksum that the record after another one continues, which is the last of the
+        snapshot or one of `records`."""
+        for part in reversed(self.parts):
+            if part.first <= sequence + 1:
+                return part.chain_after(sequence)
+        return self.chain
 
 
 def read_contents(disk: Disk, filename: str) -> Contents:

@@ -71,6 +71,9 @@ _CHECKS = struct.Struct("<II")
 
 HEADER_SIZE = _RECORD.size
 
+_CHECKSUM_SIZE = 4
+"""Bytes of the checksum, which stands last in the header of a record."""
+
 _PART_CHECKED = 28
 _RECORD_CHECKED = _HEAD.size
 """Bytes of a header that its own check covers."""
@@ -81,6 +84,9 @@ SECTOR = 512
 MAX_BODY = 0xFFFF_FFFF
 """Bytes of one record's body: what its length field can say."""
 
+
+Record = tuple[int, bytes]
+"""Sequence and body of a record."""
 
 RecordSpan = tuple[int, int, int]
 """Of a record: sequence, start and end of its body in ``data``. A plain tuple, as there are as
@@ -96,7 +102,10 @@ class _Head(NamedTuple):
 class Part:
     """What was found in one part: ``end`` (bytes) is where the next record goes, ``chain`` the
     checksum that it continues, ``synced`` the sequence of the last record that the part itself
-    says had been on the disk, ``torn`` the bytes after ``end`` that are a torn tail."""
+    says had been on the disk, ``torn`` the bytes after ``end`` that are a torn tail.
+
+    ``data`` is what was read of it, from offset ``at`` on (0: from its start); ``records`` and
+    ``end`` count from there."""
 
     filename: str
     data: bytes
@@ -109,8 +118,9 @@ class Part:
     synced: int = 0
     end: int = HEADER_SIZE
     torn: bytes = b""
+    at: int = 0
 
-    def bodies(self) -> Iterator[tuple[int, bytes]]:
+    def bodies(self) -> Iterator[Record]:
         """Yield (sequence, body) of every record."""
         for sequence, start, end in self.records:
             yield sequence, self.data[start:end]
@@ -120,6 +130,21 @@ class Part:
         if sequence < self.first:
             return HEADER_SIZE
         return self.records[sequence - self.first][2]
+
+    def chain_after(self, sequence: int) -> int:
+        """The checksum of one of the ``records``, which the next one continues; of an earlier
+        record, what the part itself continues."""
+        if not self.records or sequence < self.records[0][0]:
+            return self.previous
+        _, start, _ = self.records[sequence - self.records[0][0]]
+        return int.from_bytes(self.data[start - _CHECKSUM_SIZE : start], "little")
+
+    def cut_after(self, sequence: int) -> None:
+        """Let the part end with one of its ``records``, if it has more."""
+        if sequence < self.sequence:
+            del self.records[sequence - self.sequence :]
+            self.chain = self.chain_after(sequence)
+            self.sequence, self.end = sequence, self.records[-1][2]
 
 
 def part_names(disk: Disk, filename: str) -> list[tuple[int, str]]:
@@ -194,7 +219,7 @@ def read_records(part: Part) -> None:
                 break
             if number != sequence + 1:
                 why = f"record {number} does not continue record {sequence}"
-                raise damage(part.filename, offset, why)
+                raise damage(part.filename, part.at + offset, why)
             end = start + length
             if end > size or crc32(view[start:end], chain ^ head) != check:
                 break

@@ -29,7 +29,7 @@ from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.file_lock import FileLock
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.layout import Layout
-from pyzdb.storage.parts import part_names
+from pyzdb.storage.parts import Record, part_names
 from pyzdb.storage.published import Published
 from pyzdb.storage.saver import Save, Saver, default_saver
 from pyzdb.storage.snapshot import State, dump_state, load_state, write_snapshot
@@ -38,9 +38,6 @@ from pyzdb.storage.watch import Watch
 SETTLED = 100_000_000
 """Nanoseconds after which a further change in a folder surely gets a later time: file systems take
 theirs from a clock that ticks every 1 to 10 milliseconds."""
-
-Record = tuple[int, bytes]
-"""Sequence and body of a record."""
 
 
 class Recovered(NamedTuple):

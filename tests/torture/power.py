@@ -29,7 +29,10 @@ from pyzdb.protocol.messages import Request, encode_request
 from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.loop import IDLE
 from pyzdb.storage import journal as journals
+from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import Fsync
+from pyzdb.storage.published import published
+from pyzdb.storage.reader import Durable
 from tests.torture.ledger import lost_file, new_ledger
 from tests.torture.memory import FILENAME, INCOMING, MemoryDisk, database_on
 from tests.torture.report import Count, Options, Run
@@ -100,19 +103,13 @@ TOO_LATE = 5.0
 """How many seconds after the write."""
 
 
-class HastyFollower(Follower):
-    """Does not ask whether a record was synced."""
-
-    def _may_do(self, sequence: int) -> bool:
-        return True
-
-    def _newest(self, start: int, last: int) -> int:
-        return last
+def _all_of_it(disk: Disk, filename: str) -> None:
+    """What says up to which record a database is durable, for a reader that does not ask."""
 
 
 class Life:
-    """The life of one database, and all that could have come of it. ``follower`` is the kind of
-    the read-only server."""
+    """The life of one database, and all that could have come of it. ``durable`` tells the
+    read-only server what it may show."""
 
     def __init__(
         self,
@@ -120,11 +117,11 @@ class Life:
         fsync: Fsync,
         disk: MemoryDisk,
         images: int,
-        follower: type[Follower] = Follower,
+        durable: Durable = published,
     ) -> None:
         self.images = 0
         self.looks = 0
-        self._follower = follower
+        self._durable = durable
         self._most = images
         self._test = test
         self._fsync = fsync
@@ -174,7 +171,8 @@ class Life:
     def _start(self, workload: Workload, disk: MemoryDisk) -> None:
         self._disk = workload.disk = disk
         self._replica = Replica()
-        self._reader = self._follower(self._replica, str(self._test.folder / FILENAME), disk)
+        filename = str(self._test.folder / FILENAME)
+        self._reader = Follower(self._replica, filename, disk, durable=self._durable)
         disk.after_step = self._lose
         workload.database = self._database(disk)
         workload.database.open()
@@ -279,12 +277,12 @@ def _test(given: argparse.Namespace) -> int:
     ):
         images = {"always": 0, "everysec": 0}
         lives = looks = 0
-        follower = HastyFollower if given.plant == HASTY else Follower
+        durable = _all_of_it if given.plant == HASTY else published
         while (done := sum(images.values())) < given.images:
             test.progress(done, given.images, "disks")
             fsync: Fsync = "everysec" if lives % 2 else "always"
             disk = FAULTS.get(given.plant, MemoryDisk)()
-            life = Life(test, fsync, disk, given.images - done, follower)
+            life = Life(test, fsync, disk, given.images - done, durable)
             life.live()
             looks += life.looks
             images[fsync] += life.images

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyzdb.errors import StaleReplica, SyncFailed
+from pyzdb.errors import StaleReplica, StorageError, SyncFailed
 from pyzdb.protocol.messages import Command, Request, WireReply, decode_reply, encode_request
-from pyzdb.server.follower import CHUNK, STALE_AFTER, Follower, Replica
+from pyzdb.server.follower import STALE_AFTER, START_PATIENCE, Follower, Replica
 from pyzdb.storage.disk import Disk, Identity
+from pyzdb.storage.reader import CHUNK
 from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, broken
 from tests.support.engine import Clock, Engine
@@ -346,6 +347,49 @@ def test_files_that_cannot_be_read_are_told_at_once_and_are_too_old_after_a_whil
     follower.look()
     assert asked(replica, "readall").error is None
     follower.close()
+
+
+def test_a_start_waits_for_files_that_can_be_read_and_says_why_it_waits(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deeds = [
+        lambda: None,
+        lambda: path.write_bytes(b"pyzdb snapshot 1\n" + bytes(100)),
+        lambda: None,
+        lambda: path.write_bytes(pickle.dumps({"x": 1})),
+    ]
+    replica = Replica()
+    follower = Follower(replica, str(path), clock=Clock(0.0), sleep=lambda _: deeds.pop(0)())
+    follower.start()
+    assert replica.tree.root == {"x": 1}
+    assert [record.getMessage() for record in caplog.records] == [
+        f"waiting for the server that writes {path}: there is no database {path}",
+        f"waiting for the server that writes {path}: {path} is damaged at offset 41: "
+        "its checksum is wrong",
+    ]
+    follower.close()
+
+
+def test_a_start_that_has_waited_long_enough_fails(path: Path) -> None:
+    now = Clock(0.0)
+
+    def sleep(seconds: float) -> None:
+        now.now += seconds
+
+    with pytest.raises(StorageError, match=f"there is no database {path}"):
+        Follower(Replica(), str(path), clock=now, sleep=sleep).start()
+    assert now.now > START_PATIENCE
+
+
+def test_a_snapshot_of_a_newer_version_is_not_read_and_the_version_before_is_served(
+    path: Path, writer: Engine, reader: Following, caplog: pytest.LogCaptureFixture
+) -> None:
+    writer.put("x", 1)
+    assert reader.look() == {"x": 1}
+    writer.save()
+    path.write_bytes(b"pyzdb snapshot 2\n" + bytes(100))
+    assert reader.look() == {"x": 1}
+    assert "was written by a newer version of pyzdb" in caplog.text
 
 
 def test_what_a_client_has_seen_is_there_or_it_is_told_to_come_back(
