@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import zmq
 
 import pyzdb.errors
 from pyzdb.cli.terminal import CONTINUATION, PROMPT
+from pyzdb.operations.table import TABLE
+from pyzdb.protocol.messages import MODES, WireReply
+from pyzdb.values.tags import TAGS
 from tests.support.pages import PAGES, Shell, blocks, commands, headings, text_of
-from tests.support.programs import LIMIT, ROOT, Server, environment, run, script
+from tests.support.programs import LIMIT, ROOT, Server, environment, raw_socket, run, script
 from tests.torture.__main__ import TESTS
 
 README_LINES = 200
@@ -169,3 +173,38 @@ def test_the_table_of_errors_is_that_of_the_classes() -> None:
 def _section(title: str) -> str:
     """What stands under a heading of the page of the language."""
     return text_of("docs/language.md").partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def test_the_exchange_is_what_a_server_says(server: Server) -> None:
+    [exchange] = [block.text for block in blocks("docs/protocol.md") if block.language == "wire"]
+    token = ""
+    with raw_socket(zmq.REQ, server.write_uri) as socket:
+        for line in exchange.splitlines():
+            who, _, message = line.partition(" ")
+            if who == "C":
+                socket.send(message.replace("TOKEN", token).encode())
+                continue
+            pattern = re.escape(message).replace("TOKEN", r"(?P<token>\d+)")
+            pattern = pattern.replace("URI", re.escape(server.lock_uri))
+            pattern = pattern.replace("DATE", r"[-\d]+ [:\d]+")
+            said = socket.recv().decode()
+            found = re.fullmatch(pattern, said)
+            assert found, f"{said} in place of {message}"
+            token = found.groupdict().get("token", token)
+
+
+def test_the_page_of_the_protocol_names_every_function_of_a_container() -> None:
+    rows = re.findall(r"^\| (dict|list) \| (.*) \| (.*) \|$", text_of("docs/protocol.md"), re.M)
+    [anything] = re.findall(r"^\| any value \| (.*) \| .* \|$", text_of("docs/protocol.md"), re.M)
+    shown = {name: [re.findall(r"`(\w+)`", cell) for cell in cells] for name, *cells in rows}
+    for kind in (dict, list):
+        table = TABLE[kind]
+        reads = {name for name in table if table[name].kind == "read"}
+        assert set(shown[kind.__name__][0]) == reads - set(re.findall(r"`(\w+)`", anything))
+        assert set(shown[kind.__name__][1]) == set(table) - reads
+
+
+def test_the_page_of_the_protocol_names_every_tag_and_mode() -> None:
+    page = text_of("docs/protocol.md")
+    for name in (*TAGS, *MODES, *WireReply.__struct_fields__):
+        assert f"`{name}`" in page, name
