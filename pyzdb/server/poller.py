@@ -68,7 +68,7 @@ class SelectorPoller:
     """With the best that Python's `selectors` finds: kqueue on macOS, poll elsewhere."""
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._selector: selectors.BaseSelector = selectors.DefaultSelector()
         self.poll: Callable[[float], Events] = self._poll
 
     def _poll(self, seconds: float) -> Events:

@@ -56,8 +56,8 @@ def growth(meet: Callable[[], Any], times: int = TIMES) -> int:
         gc.enable()
 
 
-def _write(*command: Any) -> bytes:
-    return encode_request(Request("write", 2, *command, client="c", number=1))
+def _write(index: tuple[Any, ...], func: str, args: tuple[Any, ...] = ()) -> bytes:
+    return encode_request(Request("write", 2, index, func, args, client="c", number=1))
 
 
 def _read(*command: Any) -> bytes:

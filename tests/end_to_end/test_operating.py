@@ -57,8 +57,8 @@ def test_the_page_names_every_option_and_default() -> None:
     default = Options()
     for value in (*default.listening, default.filename):
         assert f"`{value}`" in TEXT or value.startswith("inproc:"), value
-    for value in (default.history_limit, default.snapshot_bytes):
-        assert f"({value})" in TEXT.replace(",", ""), value
+    for limit in (default.history_limit, default.snapshot_bytes):
+        assert f"({limit})" in TEXT.replace(",", ""), limit
 
 
 def test_what_starts_a_service_can_be_parsed() -> None:

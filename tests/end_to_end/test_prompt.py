@@ -160,8 +160,8 @@ def test_a_way_out_is_the_callers(prompt: Prompt) -> None:
 
 
 def test_a_block_ends_with_a_line_that_does_not_belong_to_it(prompt: Prompt) -> None:
-    lines = ("for n in range(3):", "    last = n", "last")
-    assert answers(prompt, *lines) == ["None", "2"]
+    loop = ("for n in range(3):", "    last = n", "last")
+    assert answers(prompt, *loop) == ["None", "2"]
     lines = ("if last == 0:", "    what = 'zero'", "else:", "    what = 'more'", "what")
     assert answers(prompt, *lines) == ["None", "'more'"]
 

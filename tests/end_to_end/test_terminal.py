@@ -198,7 +198,7 @@ def test_what_is_pasted_is_run_statement_by_statement(
     terminal.read_prompt()
     terminal.type(pasted("for n in range(5):\n    db[n] = n\n\ndb['x'] += f()"), ENTER)
     terminal.read_until("None\nNone\n")
-    assert connect(server.write_uri)._run() == {"x": 7, **{n: n for n in range(5)}}
+    assert connect(server.write_uri)._run() == {"x": 7} | {n: n for n in range(5)}
 
 
 def test_the_name_of_the_tree_is_not_bound_to_another_value(

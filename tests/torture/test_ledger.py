@@ -1,5 +1,9 @@
 """The ledger: what it finds wrong with a database that was recovered."""
 
+from __future__ import annotations
+
+from typing import Any
+
 import pytest
 
 from pyzdb.engine.database import Database
@@ -11,19 +15,19 @@ from tests.torture.memory import MemoryDisk
 
 
 @pytest.fixture
-def database():
+def database() -> Database:
     with_records = Database(MemoryStore())
     with_records.open()
     return with_records
 
 
-def ask(database, func, *args, client="a", number=0):
+def ask(database: Database, func: str, *args: Any, client: str = "a", number: int = 0) -> None:
     request = Request("write", 2, (), func, args, client=client, number=number)
-    return database.handle(encode_request(request))
+    database.handle(encode_request(request))
 
 
 @pytest.fixture
-def ledger(database):
+def ledger(database: Database) -> Ledger:
     """It knows a database with two records, of which the first is acknowledged."""
     ledger = Ledger()
     ask(database, "__setitem__", "x", 1, number=1)
@@ -34,7 +38,7 @@ def ledger(database):
     return ledger
 
 
-def again(*values):
+def again(*values: tuple[str, Any]) -> Database:
     """Another database to which the same client has written ``values``."""
     database = Database(MemoryStore(), clock=lambda: 0.0)
     database.open()
@@ -43,43 +47,43 @@ def again(*values):
     return database
 
 
-def test_a_database_is_as_it_was(database, ledger):
+def test_a_database_is_as_it_was(database: Database, ledger: Ledger) -> None:
     assert ledger.fault(database) is None
 
 
-def test_a_lost_record_is_a_fault_when_it_was_acknowledged(ledger):
-    assert "1 was acknowledged" in ledger.fault(again())
+def test_a_lost_record_is_a_fault_when_it_was_acknowledged(ledger: Ledger) -> None:
+    assert "1 was acknowledged" in str(ledger.fault(again()))
 
 
-def test_a_record_too_many_is_a_fault(database, ledger):
+def test_a_record_too_many_is_a_fault(database: Database, ledger: Ledger) -> None:
     ask(database, "__setitem__", "z", 3)
-    assert "never written" in ledger.fault(database)
+    assert "never written" in str(ledger.fault(database))
 
 
-def test_another_value_is_a_fault(database, ledger):
+def test_another_value_is_a_fault(database: Database, ledger: Ledger) -> None:
     database.tree.root["x"] = 1.0
-    assert "another one" in ledger.fault(database)
+    assert "another one" in str(ledger.fault(database))
 
 
-def test_another_order_of_keys_is_a_fault(database, ledger):
+def test_another_order_of_keys_is_a_fault(database: Database, ledger: Ledger) -> None:
     database.tree.root["x"] = database.tree.root.pop("x")
-    assert "another one" in ledger.fault(database)
+    assert "another one" in str(ledger.fault(database))
 
 
-def test_a_forgotten_step_is_a_fault(database, ledger):
+def test_a_forgotten_step_is_a_fault(database: Database, ledger: Ledger) -> None:
     database.history.limit = 1
     database.history.trim()
-    assert "history" in ledger.fault(database)
+    assert "history" in str(ledger.fault(database))
 
 
-def test_a_forgotten_answer_is_a_fault(database, ledger):
+def test_a_forgotten_answer_is_a_fault(database: Database, ledger: Ledger) -> None:
     state = database.state()
     state["answers"] = {"known": {}, "forgotten": 0}
     database.load(state, database.sequence)
-    assert "the answer to a" in ledger.fault(database)
+    assert "the answer to a" in str(ledger.fault(database))
 
 
-def test_what_failed_may_be_forgotten(database, ledger):
+def test_what_failed_may_be_forgotten(database: Database, ledger: Ledger) -> None:
     kept = database.state()
     kept["answers"]["known"] = dict(kept["answers"]["known"])
     ask(database, "pop", "not there", number=3)
@@ -88,16 +92,18 @@ def test_what_failed_may_be_forgotten(database, ledger):
     assert ledger.fault(database) is None
 
 
-def test_a_tree_that_counts_as_plain_and_is_not_is_a_fault(database, ledger):
+def test_a_tree_that_counts_as_plain_and_is_not_is_a_fault(
+    database: Database, ledger: Ledger
+) -> None:
     request = Request("write", 2, (), "__setitem__", ("t", (1, 2)))
     database.handle(encode_request(request))
     ledger.note(database)
     assert ledger.fault(database) is None
     database.tree.plain = True
-    assert "plain" in ledger.fault(database)
+    assert "plain" in str(ledger.fault(database))
 
 
-def test_a_large_file_that_is_gone_or_another_one_is_found(database):
+def test_a_large_file_that_is_gone_or_another_one_is_found(database: Database) -> None:
     disk = MemoryDisk()
     database.tree.root["file"] = [File("/files/1-name", "name")]
     assert lost_file(disk, database) == "1-name"

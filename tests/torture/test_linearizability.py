@@ -1,12 +1,23 @@
 """The checker of histories, beside one that simply tries every order."""
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.torture.linearizability import COUNTER, EMPTY, LIST, REGISTER, Operation, misfit, misfits
+from tests.torture.linearizability import (
+    COUNTER,
+    EMPTY,
+    LIST,
+    REGISTER,
+    Model,
+    Operation,
+    misfit,
+    misfits,
+)
 
 ACTIONS = {
     REGISTER: ("read", "write"),
@@ -15,11 +26,13 @@ ACTIONS = {
 }
 
 
-def operation(action, argument, called, returned, result=None):
+def operation(
+    action: str, argument: Any, called: int, returned: int | None, result: Any = None
+) -> Operation:
     return Operation("k", action, argument, called, returned, result)
 
 
-def some_order_fits(operations, model, state):
+def some_order_fits(operations: list[Operation], model: Model, state: Any) -> bool:
     """Try every order that the times allow."""
     if all(one.returned is None for one in operations):
         return True
@@ -34,12 +47,12 @@ def some_order_fits(operations, model, state):
 
 
 class Drawn(NamedTuple):
-    model: object
-    operations: list
+    model: Model
+    operations: list[Operation]
 
 
 @st.composite
-def real_histories(draw, most=40):
+def real_histories(draw: st.DrawFn, most: int = 40) -> Drawn:
     """What clients see of one copy that does one operation at a time."""
     model = draw(st.sampled_from(list(ACTIONS)))
     state = model.initial
@@ -61,7 +74,7 @@ def real_histories(draw, most=40):
 
 
 @st.composite
-def invented_histories(draw):
+def invented_histories(draw: st.DrawFn) -> Drawn:
     """A short real history of which one result, or one operation, is not what it was."""
     model, operations = draw(real_histories(most=6))
     place = draw(st.integers(0, len(operations) - 1))
@@ -80,30 +93,30 @@ def invented_histories(draw):
 
 @given(real_histories())
 @settings(max_examples=300)
-def test_what_one_copy_really_did_is_accepted(drawn):
+def test_what_one_copy_really_did_is_accepted(drawn: Drawn) -> None:
     assert misfit(drawn.operations, drawn.model) is None
 
 
 @given(invented_histories())
 @settings(max_examples=600)
-def test_the_verdict_is_that_of_trying_every_order(drawn):
+def test_the_verdict_is_that_of_trying_every_order(drawn: Drawn) -> None:
     fits = some_order_fits(drawn.operations, drawn.model, drawn.model.initial)
     assert (misfit(drawn.operations, drawn.model) is None) == fits
 
 
-def test_a_read_of_what_was_overwritten_before_it_is_rejected():
+def test_a_read_of_what_was_overwritten_before_it_is_rejected() -> None:
     stale = operation("read", None, 4, 5, 1)
     history = [operation("write", 1, 0, 1), operation("write", 2, 2, 3), stale]
     assert misfit(history, REGISTER) == stale
 
 
-def test_overlapping_writes_may_end_in_either_order():
+def test_overlapping_writes_may_end_in_either_order() -> None:
     for last in (1, 2):
         history = [operation("write", 1, 0, 3), operation("write", 2, 1, 2)]
         assert misfit([*history, operation("read", None, 4, 5, last)], REGISTER) is None
 
 
-def test_an_unknown_write_may_take_effect_late_but_only_once():
+def test_an_unknown_write_may_take_effect_late_but_only_once() -> None:
     late = operation("add", 5, 0, None)
     before = operation("read", None, 1, 2, 0)
     after = operation("read", None, 3, 4, 5)
@@ -112,7 +125,7 @@ def test_an_unknown_write_may_take_effect_late_but_only_once():
     assert misfit([late, before, after, twice], COUNTER) == twice
 
 
-def test_an_unknown_write_may_not_be_taken_back():
+def test_an_unknown_write_may_not_be_taken_back() -> None:
     history = [
         operation("append", 7, 0, None),
         operation("read", None, 1, 2, (7,)),
@@ -121,7 +134,7 @@ def test_an_unknown_write_may_not_be_taken_back():
     assert misfit(history, LIST) == history[2]
 
 
-def test_each_key_is_checked_by_itself():
+def test_each_key_is_checked_by_itself() -> None:
     history = [
         Operation("good", "write", 1, 0, 1, None),
         Operation("bad", "write", 1, 0, 1, None),
@@ -132,7 +145,7 @@ def test_each_key_is_checked_by_itself():
 
 
 @pytest.mark.parametrize("model", ACTIONS)
-def test_a_long_history_with_unknown_outcomes_is_decided(model):
+def test_a_long_history_with_unknown_outcomes_is_decided(model: Model) -> None:
     """Thousands of overlapping operations, of which some have no known outcome."""
     state = model.initial
     history = []

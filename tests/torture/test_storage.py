@@ -1,11 +1,16 @@
 """The torture tests of the storage, in forms so short that they run with every change: each passes,
 and each finds the faults that can be planted in it."""
 
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+
 import pytest
 
 from tests.torture import cuts, equal, failpoints, faults, flips, full, moves, power, syncs
 
-SHORT = {
+SHORT: dict[ModuleType, tuple[str, ...]] = {
     cuts: ("--last", "0", "--places", "60"),
     equal: ("--runs", "5", "--steps", "20"),
     failpoints: ("--kills", "1", "--phase", "an append that needs room"),
@@ -17,7 +22,7 @@ SHORT = {
     syncs: ("--syncs", "2"),
 }
 
-PLANTED = [
+PLANTED: list[tuple[ModuleType, str, tuple[str, ...]]] = [
     (cuts, "no-checksum", ("--last", "0", "--places", "30")),
     (equal, "skip-undo", ("--short", "--steps", "30")),
     (equal, "more-history", ("--short",)),
@@ -37,13 +42,20 @@ PLANTED = [
 
 
 @pytest.mark.parametrize("test", SHORT, ids=lambda test: test.__name__)
-def test_nothing_is_lost(test, capsys):
+def test_nothing_is_lost(test: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert test.main([*SHORT[test], "--seed", "1"]) == 0
     assert "passed" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("test", "fault", "counts"), PLANTED)
-def test_a_planted_fault_is_found(test, fault, counts, capsys, monkeypatch, tmp_path):
+def test_a_planted_fault_is_found(
+    test: ModuleType,
+    fault: str,
+    counts: tuple[str, ...],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # the files are kept there
     assert test.main([*counts, "--plant", fault, "--seed", "1"]) == 1
     assert "VIOLATION" in capsys.readouterr().err

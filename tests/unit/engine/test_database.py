@@ -558,7 +558,7 @@ def test_errors_of_the_package_are_all_that_a_request_can_raise(engine: Engine) 
 
 def test_a_snapshot_of_another_version_is_refused() -> None:
     database = Database(MemoryStore())
-    for state in (
+    states: list[dict[str, Any]] = [
         {},
         {"tree": {}, "history": {"steps": [(("set",), [])]}},
         {"tree": {}, "history": {"steps": [(("set", (), 0.0, ""), [((), (), ())])]}},
@@ -566,6 +566,7 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
         {"tree": {}, "history": {"steps": [], "limit": -1, "index": -1}},
         {"tree": {}, "answers": {"known": {}}},
         {"tree": {}, "lock": 1},
-    ):
+    ]
+    for state in states:
         with pytest.raises(CorruptFile, match="none of this version"):
             database.load({"plain": True, **state}, 1)

@@ -422,7 +422,7 @@ def test_to_give_up_is_no_use_of_the_lock(engine: Engine) -> None:
 def comes(engine: Engine, client: str, mode: str = "lock") -> int | None:
     """A client asks for the lock, or for something else, or asks again: its token, 0 when it was
     served without one, None when it has to wait."""
-    reply = engine.ask(mode, client=client, **({"number": 1} if mode == "lock" else {}))
+    reply = engine.ask(mode, client=client, number=1 if mode == "lock" else 0)
     if reply.wait is not None:
         return None
     assert reply.error is None, reply.error
@@ -434,7 +434,7 @@ def test_the_lock_goes_to_those_who_wait_in_the_order_of_asking(engine: Engine) 
     names = ["d", "b", "a", "c"]
     for name in names:
         assert comes(engine, name) is None
-    got = []
+    got: list[str] = []
     engine.get("unlock", token=token)
     while len(got) < len(names):
         # They come back in any order, as often as they like, and so do others.

@@ -352,7 +352,7 @@ def test_files_that_cannot_be_read_are_told_at_once_and_are_too_old_after_a_whil
 def test_a_start_waits_for_files_that_can_be_read_and_says_why_it_waits(
     path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    deeds = [
+    deeds: list[Callable[[], object]] = [
         lambda: None,
         lambda: path.write_bytes(b"pyzdb snapshot 1\n" + bytes(100)),
         lambda: None,

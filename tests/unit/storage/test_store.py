@@ -24,9 +24,11 @@ from pyzdb.errors import (
 )
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import HEADER_SIZE
-from pyzdb.storage.store import FileStore, MemoryStore, ReadOnlyStore, Store
+from pyzdb.storage.store import FileStore, MemoryStore, ReadOnlyStore
 from tests.support.disks import FaultyDisk, broken, no_room
 from tests.support.stores import names, wait, whole, write
+
+Restart = Callable[[], FileStore | MemoryStore]
 
 
 @pytest.fixture
@@ -35,11 +37,11 @@ def path(tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=["file", "memory"])
-def restart(request: pytest.FixtureRequest, path: str) -> Iterator[Callable[[], Store]]:
+def restart(request: pytest.FixtureRequest, path: str) -> Iterator[Restart]:
     """Gives a store that is not open yet, on what the one before it, which is closed, left."""
-    stores: list[Store] = [] if request.param == "file" else [MemoryStore()]
+    stores: list[FileStore | MemoryStore] = [] if request.param == "file" else [MemoryStore()]
 
-    def restart() -> Store:
+    def restart() -> FileStore | MemoryStore:
         if request.param == "file":
             stores.append(FileStore(path))
         return stores[-1]
@@ -52,7 +54,7 @@ def restart(request: pytest.FixtureRequest, path: str) -> Iterator[Callable[[], 
 # --- what both kinds of a store do ----------------------------------------------------------
 
 
-def test_a_new_store_holds_nothing(restart: Callable[[], Store]) -> None:
+def test_a_new_store_holds_nothing(restart: Restart) -> None:
     store = restart()
     opened = store.open()
     assert (opened.state, list(opened.records), opened.notes) == (None, [], [])
@@ -60,7 +62,7 @@ def test_a_new_store_holds_nothing(restart: Callable[[], Store]) -> None:
     assert (store.save_fd, store.tick()) == (None, None)
 
 
-def test_what_was_flushed_is_there_after_a_restart(restart: Callable[[], Store]) -> None:
+def test_what_was_flushed_is_there_after_a_restart(restart: Restart) -> None:
     store = restart()
     store.open()
     write(store, b"one", b"two")
@@ -75,7 +77,7 @@ def test_what_was_flushed_is_there_after_a_restart(restart: Callable[[], Store])
     assert store.journal_size == size
 
 
-def test_a_save_takes_the_place_of_the_records(restart: Callable[[], Store]) -> None:
+def test_a_save_takes_the_place_of_the_records(restart: Restart) -> None:
     store = restart()
     store.open()
     write(store, b"one", b"two")
@@ -93,7 +95,7 @@ def test_a_save_takes_the_place_of_the_records(restart: Callable[[], Store]) -> 
 
 
 def test_a_save_in_the_background_holds_what_there_was_when_it_began(
-    restart: Callable[[], Store],
+    restart: Restart,
 ) -> None:
     store = restart()
     store.open()
@@ -113,7 +115,7 @@ def test_a_save_in_the_background_holds_what_there_was_when_it_began(
     assert list(opened.records) == [(2, b"two")]
 
 
-def test_a_state_that_cannot_be_saved_leaves_what_there_was(restart: Callable[[], Store]) -> None:
+def test_a_state_that_cannot_be_saved_leaves_what_there_was(restart: Restart) -> None:
     store = restart()
     store.open()
     write(store, b"one")
@@ -126,7 +128,7 @@ def test_a_state_that_cannot_be_saved_leaves_what_there_was(restart: Callable[[]
     assert whole(restart().open()) == [b"one", b"two", b"three"]
 
 
-def test_what_is_saved_is_no_part_of_the_living_tree(restart: Callable[[], Store]) -> None:
+def test_what_is_saved_is_no_part_of_the_living_tree(restart: Restart) -> None:
     store = restart()
     store.open()
     tree = [[b"one"]]
@@ -136,7 +138,7 @@ def test_what_is_saved_is_no_part_of_the_living_tree(restart: Callable[[], Store
     assert whole(restart().open()) == [[b"one"]]
 
 
-def test_finishing_no_save_is_no_success(restart: Callable[[], Store]) -> None:
+def test_finishing_no_save_is_no_success(restart: Restart) -> None:
     store = restart()
     store.open()
     assert store.finish_save() == "no save is running"
@@ -145,7 +147,7 @@ def test_finishing_no_save_is_no_success(restart: Callable[[], Store]) -> None:
 class StoreMachine(RuleBasedStateMachine):
     """Random writes, saves and restarts, beside a list that is always right."""
 
-    def make(self) -> Store:
+    def make(self) -> FileStore | MemoryStore:
         raise NotImplementedError
 
     @initialize()
@@ -198,7 +200,7 @@ def test_any_sequence_of_writes_saves_and_restarts_in_memory() -> None:
     class Machine(StoreMachine):
         memory = None
 
-        def make(self) -> Store:
+        def make(self) -> FileStore | MemoryStore:
             self.memory = self.memory or MemoryStore()
             return self.memory
 
@@ -212,7 +214,7 @@ def test_any_sequence_of_writes_saves_and_restarts_on_the_disk(
     class Machine(StoreMachine):
         path = None
 
-        def make(self) -> Store:
+        def make(self) -> FileStore | MemoryStore:
             self.path = self.path or tmp_path_factory.mktemp("store") / "db.pkl"
             return FileStore(self.path, disk=FaultyDisk())
 
