@@ -22,7 +22,7 @@ from pyzdb.engine.database import Database
 from pyzdb.protocol.messages import Request, decode_request, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.store import FileStore
+from pyzdb.storage.file_store import FileStore
 
 KEYS = 1_000
 """Keys that the records of the journal set in turn."""

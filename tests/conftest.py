@@ -14,7 +14,9 @@ from hypothesis import settings
 
 from pyzdb.client import client
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.store import FileStore, MemoryStore, Store
+from pyzdb.storage.file_store import FileStore
+from pyzdb.storage.memory import MemoryStore
+from pyzdb.storage.store import Store
 from tests.support.engine import Engine, Start
 from tests.support.programs import Server
 

@@ -25,9 +25,9 @@ from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.file_lock import FileLock
 from pyzdb.storage.layout import Layout
+from pyzdb.storage.memory import ReadOnlyStore
 from pyzdb.storage.parts import Part, part_names
 from pyzdb.storage.repair import repair, unrepairable
-from pyzdb.storage.store import ReadOnlyStore
 from pyzdb.values.types import File
 
 

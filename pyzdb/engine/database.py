@@ -62,8 +62,9 @@ from pyzdb.protocol.messages import (
 from pyzdb.proxy.root import Root
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.files import Files, IngestedFile
+from pyzdb.storage.memory import ReadOnlyStore
 from pyzdb.storage.snapshot import State
-from pyzdb.storage.store import ReadOnlyStore, Store
+from pyzdb.storage.store import Store
 from pyzdb.values.plain import is_plain
 
 HISTORY_LIMIT = 10_000

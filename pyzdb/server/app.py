@@ -37,10 +37,10 @@ from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.file_folder import FileFolder
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.layout import Layout
-from pyzdb.storage.store import FileStore
 from pyzdb.storage.system import require as require_system
 from pyzdb.transport.addresses import is_loopback
 from pyzdb.transport.sockets import Context, Socket, check, connect, require

@@ -26,11 +26,11 @@ from pyzdb.protocol.messages import Envelope, Reply, encode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk, Identity, database_path
 from pyzdb.storage.file_folder import FileFolder
+from pyzdb.storage.memory import ReadOnlyStore
 from pyzdb.storage.parts import Record, part_names
 from pyzdb.storage.published import published
 from pyzdb.storage.reader import Durable, JournalReader
 from pyzdb.storage.snapshot import read_head
-from pyzdb.storage.store import ReadOnlyStore
 
 LOOK_INTERVAL = 0.05
 """Seconds between two looks at the files, also under constant load: a new version is served well

@@ -8,13 +8,12 @@ parts are read: a journal that begins with record 1 makes up for it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pyzdb.errors import CorruptFile
-from pyzdb.storage.disk import Disk, damage, free_name
-from pyzdb.storage.layout import Layout, broken
+from pyzdb.storage.disk import Disk, damage
+from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import HEADER_SIZE, Part, Record, part_names, read_part
 from pyzdb.storage.snapshot import Snapshot, State, read_snapshot
 
@@ -124,40 +123,3 @@ def _add(contents: Contents, part: Part, filename: str) -> None:
         raise damage(part.filename, 0, why if contents.parts else f"{why}; {_apart(filename)}")
     contents.parts.append(part)
     contents.sequence, contents.chain = part.sequence, part.chain
-
-
-def keep_original(disk: Disk, path: str) -> str:
-    """Give a file that another one will replace a second name, and return that path."""
-    identity, kept = disk.identity(path), Layout(path).original
-    if disk.identity(kept) == identity:  # an interrupted start did it
-        return kept
-    kept = free_name(disk, kept)
-    try:
-        disk.link(path, kept)
-    except OSError:  # a file system without links
-        _write(disk, kept, disk.content(path))
-    disk.sync_folder(os.path.dirname(path))
-    return kept
-
-
-def quarantine(disk: Disk, path: str, data: bytes) -> str:
-    """Write what will be cut from ``path`` to a file of its own beside it, and return its path.
-
-    It is on the disk, name included, when this returns.
-    """
-    aside = free_name(disk, broken(path))
-    _write(disk, aside, data)
-    disk.sync_folder(os.path.dirname(path))
-    return aside
-
-
-def _write(disk: Disk, path: str, data: bytes) -> None:
-    fd = disk.create(path, exclusive=True)
-    try:
-        disk.write(fd, data, 0)
-        disk.sync(fd)
-    except OSError:
-        disk.unlink(path)
-        raise
-    finally:
-        disk.close(fd)

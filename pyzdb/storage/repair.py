@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 
 from pyzdb.errors import StorageError
-from pyzdb.storage.contents import Contents, examine, quarantine
+from pyzdb.storage.aside import quarantine
+from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, free_name
 from pyzdb.storage.layout import broken
 from pyzdb.storage.parts import HEADER_SIZE

@@ -13,9 +13,9 @@ from pyzdb.cli import FAILED, OK
 from pyzdb.cli.check import main
 from pyzdb.engine.database import HISTORY_LIMIT
 from pyzdb.errors import NewerFormat
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import HEADER_SIZE
-from pyzdb.storage.store import FileStore
 from tests.support.engine import Engine
 
 

@@ -23,7 +23,7 @@ from pyzdb.protocol.messages import Command, Request, encode_request
 from pyzdb.server.follower import Follower, Replica
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
-from pyzdb.storage.store import MemoryStore
+from pyzdb.storage.memory import MemoryStore
 from pyzdb.values import File
 from tests.support.engine import Engine
 from tests.support.programs import Server

@@ -34,7 +34,7 @@ from pathlib import Path
 from pyzdb.engine.database import Database
 from pyzdb.errors import CorruptFile, StorageError
 from pyzdb.protocol.messages import Request, encode_request
-from pyzdb.storage.store import FileStore
+from pyzdb.storage.file_store import FileStore
 
 def bound(free):
     pages = int(Path("/proc/self/statm").read_text().split()[0])

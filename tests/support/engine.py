@@ -22,7 +22,8 @@ from pyzdb.protocol.messages import (
     decode_reply,
     encode_request,
 )
-from pyzdb.storage.store import FileStore, Store
+from pyzdb.storage.file_store import FileStore
+from pyzdb.storage.store import Store
 
 LIMIT = 60.0
 """Seconds within which a save ends, however busy the machine is."""

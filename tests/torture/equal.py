@@ -34,7 +34,7 @@ from pyzdb.protocol.leases import MAX_LEASE
 from pyzdb.protocol.messages import Request, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.store import ReadOnlyStore
+from pyzdb.storage.memory import ReadOnlyStore
 from tests.torture.ledger import Ledger, recovered
 from tests.torture.memory import FILENAME, INCOMING, MemoryDisk, database_on
 from tests.torture.report import Count, Options, Run

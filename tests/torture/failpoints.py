@@ -31,8 +31,8 @@ from pyzdb.errors import CorruptFile
 from pyzdb.protocol.messages import Request, WireReply, decode_reply, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.files import Files
-from pyzdb.storage.store import FileStore
 from tests.torture.ledger import Ledger, Mark, lost_file, new_ledger, recovered
 from tests.torture.memory import FILENAME, FILES, INCOMING
 from tests.torture.report import Count, Options, Run

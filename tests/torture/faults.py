@@ -36,8 +36,8 @@ from pyzdb.protocol.leases import MAX_LEASE
 from pyzdb.protocol.messages import Request, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.file_folder import FileFolder
+from pyzdb.storage.memory import ReadOnlyStore
 from pyzdb.storage.snapshot import State
-from pyzdb.storage.store import ReadOnlyStore
 from tests.torture.ledger import lost_file, recovered, seen
 from tests.torture.memory import FILENAME, FILES, INCOMING, MemoryDisk, database_on
 from tests.torture.report import Count, Options, Run

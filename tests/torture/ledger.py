@@ -14,7 +14,7 @@ from pyzdb.protocol.messages import decode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.store import MemoryStore, ReadOnlyStore
+from pyzdb.storage.memory import MemoryStore, ReadOnlyStore
 from pyzdb.values import File
 from pyzdb.values.plain import is_plain
 

@@ -29,11 +29,11 @@ from typing import BinaryIO, NamedTuple
 
 from pyzdb.engine.database import SNAPSHOT_BYTES, Database
 from pyzdb.storage.disk import FILE_MODE, FOLDER_MODE, Disk, Identity, identity_of
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
 from pyzdb.storage.parts import SECTOR
 from pyzdb.storage.saver import InlineSave
-from pyzdb.storage.store import FileStore
 from tests.torture.workload import MOST_STEPS
 
 FILENAME = "db.pkl"

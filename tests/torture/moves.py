@@ -20,7 +20,7 @@ from pyzdb.cli import DISK_FAILED, OK, Arguments, run
 from pyzdb.client import client
 from pyzdb.errors import PyzdbError
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.store import FileStore
+from pyzdb.storage.file_store import FileStore
 from tests.torture.faulty import FaultyServer, serve_on
 from tests.torture.ledger import recovered
 from tests.torture.memory import FILENAME

@@ -8,7 +8,7 @@ import pytest
 
 from pyzdb.engine.database import Database
 from pyzdb.protocol.messages import Request, encode_request
-from pyzdb.storage.store import MemoryStore
+from pyzdb.storage.memory import MemoryStore
 from pyzdb.values import File
 from tests.torture.ledger import Ledger, lost_file
 from tests.torture.memory import MemoryDisk

@@ -33,7 +33,7 @@ from pyzdb.operations.table import TABLE
 from pyzdb.protocol.messages import Command, Request, decode_reply, encode_request
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
-from pyzdb.storage.store import MemoryStore, ReadOnlyStore
+from pyzdb.storage.memory import MemoryStore, ReadOnlyStore
 from pyzdb.values import Custom
 from tests.support.engine import NOON, Engine, Start, everything
 

@@ -18,7 +18,7 @@ from pyzdb.errors import (
     SyncFailed,
 )
 from pyzdb.protocol.messages import Command, Request, encode_request
-from pyzdb.storage.store import MemoryStore
+from pyzdb.storage.memory import MemoryStore
 from pyzdb.values.plain import MAX_DEPTH
 from tests.support.disks import FaultyDisk, SmallDisk, broken, no_room
 from tests.support.engine import NOON, Engine, Start, everything

@@ -17,7 +17,9 @@ import pytest
 from pyzdb.engine.tree import SETTLED
 from pyzdb.errors import SyncFailed
 from pyzdb.protocol.messages import Command, Request, decode_reply, encode_request
-from pyzdb.storage.store import FileStore, MemoryStore, Store
+from pyzdb.storage.file_store import FileStore
+from pyzdb.storage.memory import MemoryStore
+from pyzdb.storage.store import Store
 from tests.support.disks import FaultyDisk
 from tests.support.engine import Engine
 from tests.torture.faults import FAULTS, Interruption

@@ -13,7 +13,7 @@ from pyzdb.engine.locks import FIRST_RETURN, LONGEST_RETURN, MAX_WAITING, PLACE_
 from pyzdb.errors import LockError, MessageError, OutcomeUnknown
 from pyzdb.protocol.leases import DEFAULT_LEASE, MAX_LEASE
 from pyzdb.protocol.messages import Command, Envelope, Request, encode_request
-from pyzdb.storage.store import MemoryStore
+from pyzdb.storage.memory import MemoryStore
 from tests.support.engine import Engine, Start
 
 EVENTS = ["lock", "lock", "read", "unlock", "give up", "time"]

@@ -17,7 +17,8 @@ from pyzdb.errors import SnapshotFailed
 from pyzdb.protocol.messages import Envelope, Request, decode_reply, encode_request
 from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.store import FileStore, MemoryStore
+from pyzdb.storage.file_store import FileStore
+from pyzdb.storage.memory import MemoryStore
 from tests.support.engine import LIMIT, Engine, Start
 
 

@@ -19,8 +19,8 @@ from pyzdb.errors import StaleReplica, StorageError, SyncFailed
 from pyzdb.protocol.messages import Command, Request, WireReply, decode_reply, encode_request
 from pyzdb.server.follower import STALE_AFTER, START_PATIENCE, Follower, Replica
 from pyzdb.storage.disk import Disk, Identity
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.reader import CHUNK
-from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, broken
 from tests.support.engine import Clock, Engine
 from tests.torture.faults import Interruption

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from pyzdb.errors import CorruptFile, SnapshotFailed
-from pyzdb.storage.contents import Contents, examine, quarantine, read_contents
+from pyzdb.storage.aside import quarantine
+from pyzdb.storage.contents import Contents, examine, read_contents
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.layout import Layout
-from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, no_room
 
 RECORDS = 3

@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 
 from pyzdb.errors import CorruptFile
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.journal import Fsync, Journal
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import HEADER_SIZE, Record, part_names, read_part
 from pyzdb.storage.published import Published
 from pyzdb.storage.reader import Compacted, Durable, JournalReader, Replaced
 from pyzdb.storage.snapshot import write_snapshot
-from pyzdb.storage.store import FileStore
 from tests.support.stores import write
 from tests.torture.faults import Interruption
 from tests.torture.memory import MemoryDisk

@@ -12,10 +12,10 @@ import pytest
 from pyzdb.errors import StorageError
 from pyzdb.storage.contents import examine
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.journal import Journal
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.repair import repair, unrepairable
-from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, broken
 
 PARTS = (1, 4, 7)

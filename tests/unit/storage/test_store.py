@@ -22,9 +22,10 @@ from pyzdb.errors import (
     StorageFull,
     SyncFailed,
 )
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.layout import Layout
+from pyzdb.storage.memory import MemoryStore, ReadOnlyStore
 from pyzdb.storage.parts import HEADER_SIZE
-from pyzdb.storage.store import FileStore, MemoryStore, ReadOnlyStore
 from tests.support.disks import FaultyDisk, broken, no_room
 from tests.support.stores import names, wait, whole, write
 

@@ -15,8 +15,8 @@ import pytest
 
 from pyzdb.errors import SnapshotFailed, StorageError
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.snapshot import State
-from pyzdb.storage.store import FileStore
 from tests.support.disks import FaultyDisk, broken, die, fails_with, no_room
 from tests.support.programs import forked
 from tests.support.stores import names, wait, whole, write

@@ -19,8 +19,8 @@ import pytest
 from pyzdb.client import client
 from pyzdb.errors import PathTypeError
 from pyzdb.protocol.messages import Command
+from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.snapshot import load_state
-from pyzdb.storage.store import FileStore
 from pyzdb.values.plain import TAG
 from pyzdb.values.tags import dumps, from_wire, loads
 from pyzdb.values.zones import kept, made
@@ -159,7 +159,7 @@ def test_a_replay_elsewhere_comes_to_the_same(tmp_path: Path, without: dict[str,
     engine.store.close()
     source = (
         "import sys\nfrom pyzdb.engine.database import Database\n"
-        "from pyzdb.storage.store import FileStore\n"
+        "from pyzdb.storage.file_store import FileStore\n"
         "db = Database(FileStore(sys.argv[1]))\ndb.open()\nprint(repr(db.state()))"
     )
     assert run_without(without, source, str(tmp_path / "db.pkl")).strip() == here
