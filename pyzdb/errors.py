@@ -2,7 +2,7 @@
 
     PyzdbError
     ├── EncodingError (TypeError)        a value cannot be carried; nothing was sent
-    ├── MessageError                     the other side sent no message of the protocol
+    ├── MessageError                     what the other side sent is not of the protocol
     ├── QueryError                       a command failed on the data; the tree is unchanged
     │   ├── PathKeyError (KeyError)
     │   ├── PathIndexError (IndexError)
@@ -14,6 +14,8 @@
     ├── ReadOnlyError                    a write was sent to a read-only server
     ├── StaleReplica                     a read-only server cannot read its files any more
     ├── LockError                        the lock is not, or no longer, held
+    │   ├── LockTypeError (TypeError)    what is not a number of seconds; nothing was sent
+    │   ├── LockValueError (ValueError)  seconds that no lock can have; nothing was sent
     │   └── LockTimeout (TimeoutError)   another client holds the lock
     ├── OutcomeUnknown                   a repeated request that the server has forgotten
     ├── FileRefused                      a File that the server may not take
@@ -33,16 +35,28 @@
     ├── ServerTimeout (TimeoutError)     an address did not answer
     └── ConnectionClosed                 a closed connection was used
 
-EncodingError, QueryError and HistoryError are the caller's fault; MessageError is the
-peer's; the rest is the state of the server. An error crosses the wire under its class
-name, and a name is looked up in one table, never as an attribute.
+EncodingError, QueryError, HistoryError, LockTypeError and LockValueError are the caller's
+fault; MessageError is the peer's; the rest is the state of the server. An error crosses
+the wire under its class name, and a name is looked up in one table, never as an attribute.
+
+Beside its message an error has attributes, which pickling keeps:
+
+    ==================  ===================================================================
+    path, command       of EncodingError and QueryError: a tuple of keys, and the number of a
+                        command of a batch or None
+    uri                 of ServerTimeout, NoSocket and ConnectionClosed: the address
+    waited              of ServerTimeout and LockTimeout: seconds
+    holder              of LockTimeout: whose lock it is and since when, as text; empty when it
+                        is free, and others have asked for it before
+    filename, offset    of CorruptFile: offset in bytes
+    ==================  ===================================================================
+
+The wire carries the path and the command; the others are empty in an error of a server.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from pyzdb.paths import Path
+from pyzdb.paths import Path, Value
 
 __all__ = [
     "AddressError",
@@ -58,6 +72,8 @@ __all__ = [
     "HistoryError",
     "LockError",
     "LockTimeout",
+    "LockTypeError",
+    "LockValueError",
     "MessageError",
     "NewerFormat",
     "NoSocket",
@@ -97,7 +113,7 @@ class _PathError(PyzdbError):
         self.path = tuple(path)
         self.command = command
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[object, ...]:
         return (type(self), (self.args[0], self.path, self.command))
 
 
@@ -106,7 +122,7 @@ class EncodingError(_PathError, TypeError):
 
 
 class MessageError(PyzdbError):
-    """The other side sent something that is no message of the protocol."""
+    """The other side sent something that is not a message of the protocol."""
 
 
 class QueryError(_PathError):
@@ -159,8 +175,22 @@ class LockError(PyzdbError):
     """The lock is not held by the one who used it, or no longer."""
 
 
+class LockTypeError(LockError, TypeError):
+    """The timeout or the lease of a lock is not a number; nothing was sent."""
+
+
+class LockValueError(LockError, ValueError):
+    """The timeout or the lease of a lock is a number that it cannot be; nothing was sent."""
+
+
 class LockTimeout(LockError, TimeoutError):
-    """Another client has held the lock for longer than this one would wait."""
+    """Another client, ``holder`` (text), has held the lock for longer than this one would wait:
+    it ``waited`` (seconds)."""
+
+    def __init__(self, message: str = "", holder: str = "", waited: float = 0.0) -> None:
+        super().__init__(message)
+        self.holder = holder
+        self.waited = waited
 
 
 class OutcomeUnknown(PyzdbError):
@@ -227,16 +257,30 @@ class AddressError(PyzdbError):
     """What was given is not an address, or cannot be listened on."""
 
 
-class NoSocket(PyzdbError):
-    """This process cannot open another socket, or one failed; it works again when there is room."""
+class _AddressedError(PyzdbError):
+    """An error about one address: ``uri``, empty where there is none."""
+
+    def __init__(self, message: str = "", uri: str = "") -> None:
+        super().__init__(message)
+        self.uri = uri
 
 
-class ServerTimeout(PyzdbError, TimeoutError):
-    """An address did not answer within the timeout."""
+class NoSocket(_AddressedError):
+    """This process cannot open another socket for ``uri``, or one failed; it works again when
+    there is room."""
 
 
-class ConnectionClosed(PyzdbError):
-    """The connection was used after it was closed."""
+class ServerTimeout(_AddressedError, TimeoutError):
+    """The address ``uri`` did not answer within the timeout: it was silent for ``waited``
+    seconds."""
+
+    def __init__(self, message: str = "", uri: str = "", waited: float = 0.0) -> None:
+        super().__init__(message, uri)
+        self.waited = waited
+
+
+class ConnectionClosed(_AddressedError):
+    """The connection to ``uri`` was used after it was closed."""
 
 
 def _tree(root: type[PyzdbError]) -> dict[str, type[PyzdbError]]:
@@ -249,7 +293,7 @@ def _tree(root: type[PyzdbError]) -> dict[str, type[PyzdbError]]:
 _BY_NAME = {name: kind for name, kind in _tree(PyzdbError).items() if name in __all__}
 
 
-def to_wire(error: BaseException) -> dict[str, Any]:
+def to_wire(error: BaseException) -> dict[str, Value]:
     """Turn an error into ``{"type", "message", "path", "command"}``; an unknown class travels
     as OperationError. The path is a list of keys, still to be encoded."""
     name = type(error).__name__
@@ -268,7 +312,7 @@ def to_wire(error: BaseException) -> dict[str, Any]:
     }
 
 
-def from_wire(wire: dict[str, Any]) -> PyzdbError:
+def from_wire(wire: dict[str, Value]) -> PyzdbError:
     """Make the error again that ``to_wire`` described; an unknown name gives OperationError."""
     kind = _BY_NAME.get(str(wire.get("type")), OperationError)
     message = str(wire.get("message", ""))

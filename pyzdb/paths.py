@@ -1,17 +1,23 @@
-"""A path in the tree, and how it is shown."""
+"""A path in the tree, what it is made of and leads to, and how it is shown."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
-Path = tuple[Any, ...]
+Value: TypeAlias = Any
+"""What is stored, or can be: its type is known when it is there, and not before."""
+
+Key: TypeAlias = Any
+"""One step of a path: whatever can be stored and be a key, an index, or a slice."""
+
+Path: TypeAlias = tuple[Key, ...]
 
 KEY_LENGTH = 60
 """Characters of one key that an error shows; a longer key is cut."""
 
 
-def key_text(key: Any) -> str:
-    """``repr(key)``, cut where it is long; also for what has none."""
+def key_text(key: Key) -> str:
+    """``repr(key)``, cut where it is long; also for a key that has no ``repr``."""
     try:
         text = repr(key)
     except ValueError:  # an integer of more digits than Python writes

@@ -2,10 +2,10 @@
 
 Rules this module keeps:
 
-- Each thread has sessions (session.py) of its own, mostly one. A process that was forked begins new
+- Each thread has drivers (driver.py) of its own, mostly one. A process that was forked begins new
   ones. No other thread uses their sockets; one that closes them waits until they are not in use.
-- A session is taken out of the list of those that are idle while it is used, so that a query of a
-  signal handler, or of a finalizer, in the middle of another one has another session. The lock is
+- A driver is taken out of the list of those that are idle while it is used, so that a query of a
+  signal handler, or of a finalizer, in the middle of another one has another driver. The lock is
   the thread's, and of one task of it.
 """
 
@@ -18,14 +18,14 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from typing import Any, cast
 
-from pyzdb.client.holding import Holding, current_task
-from pyzdb.client.session import GOODBYE, Session
+from pyzdb.client.driver import GOODBYE, Driver
 from pyzdb.errors import ConnectionClosed, PyzdbError
 from pyzdb.operations.table import TABLE
-from pyzdb.paths import Path
+from pyzdb.paths import Path, Value
+from pyzdb.protocol.holding import Holding
 from pyzdb.protocol.messages import Command, Get, Request
+from pyzdb.protocol.session import USUAL_WAITS, Target, Waits
 from pyzdb.proxy.root import Root
 from pyzdb.transport.sockets import Context, check, new_context
 
@@ -40,8 +40,8 @@ READS = frozenset(
 )
 """The functions that only read, whatever is at the path."""
 
-_NO_NAMES: dict[str, Any] = {}
-"""What a request for a value has of named arguments: one for all of them, as none changes it."""
+_NO_NAMES: dict[str, Value] = {}
+"""The named arguments of a request for a value: one dict for all of them, as none changes it."""
 
 _IDEMPOTENT = frozenset({"history", "save"})
 """Functions of the whole tree that may happen twice."""
@@ -55,7 +55,7 @@ OnWait = Callable[[str, float], None]
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
-_inherited: list[Any] = []
+_inherited: list[object] = []
 """What a forked process has of its parent's connections: it must neither use nor close that."""
 
 
@@ -70,7 +70,7 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 
 def client(
     write_uri: str = DEFAULT_URI, read_uri: str | None = None, *, timeout: float = DEFAULT_TIMEOUT
-) -> tuple[Any, Connection]:
+) -> tuple[Value, Connection]:
     """Return ``(db, connection)``: the lazy tree of a server, and the way to it.
 
     Reads go to ``read_uri`` (None: all goes to ``write_uri``), and to ``write_uri`` with a warning
@@ -89,29 +89,43 @@ class Connection:
     "silent", "locked", "saving" or "behind", and for how long by now.
     """
 
-    def __init__(self, write_uri: str, read_uri: str | None, timeout: float) -> None:
+    def __init__(
+        self,
+        write_uri: str,
+        read_uri: str | None,
+        timeout: float,
+        *,
+        waits: Waits = USUAL_WAITS,
+    ) -> None:
         if not timeout > 0:
-            raise ValueError(f"a timeout is more than 0 seconds, not {timeout!r}")
+            raise ValueError(f"a timeout must be more than 0 seconds, not {timeout!r}")
         for uri in (write_uri, read_uri):
             if uri is not None:
                 check(uri)
         self.write_uri = write_uri
         self.read_uri = read_uri
-        self.timeout = timeout
         self.on_wait: OnWait | None = None
         self.closed = False
-        self._may_warn = True
-        self._reader_is_away = False
-        self.seen = 0  # the newest commit that a reply has shown
         self.ipv6: dict[str, bool] = {}
+        self._target = Target(write_uri, read_uri, timeout, waits)
+        self._may_warn = True
         self._begin()
         _connections.add(self)
 
     def _begin(self) -> None:
         self._own = _Own()
-        self._opening = threading.RLock()  # a signal handler may begin a session meanwhile
+        self._opening = threading.RLock()  # a signal handler may begin a driver meanwhile
         self._context: Context | None = None
-        self._sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+        self._drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
+
+    @property
+    def timeout(self) -> float:
+        """Seconds of silence after which a query raises ServerTimeout; it may be set."""
+        return self._target.timeout
+
+    @timeout.setter
+    def timeout(self, seconds: float) -> None:
+        self._target.timeout = seconds
 
     def exec(self, source: str) -> str:
         """Run Python source in the server, and return what it printed. Raises ExecRefused, and
@@ -119,11 +133,11 @@ class Connection:
         printed: str = self._do(Request("exec", 2, command=source))
         return printed
 
-    def fetch(self, index: Path) -> Any:
+    def fetch(self, index: Path) -> Value:
         """Return what is at a path, or raise why there is nothing."""
         return self._read(Request("read", 2, index, None, (), _NO_NAMES))
 
-    def query(self, command: Command) -> Any:
+    def query(self, command: Command) -> Value:
         """Do one command and return its result, or raise its error."""
         index, func = command.index, command.func
         if func in READS:
@@ -131,55 +145,51 @@ class Connection:
         request = Request("write", 2, index, func, command.args, command.kwargs)
         return self._do(request, once=bool(index) or func not in _IDEMPOTENT)
 
-    def _read(self, request: Request) -> Any:
-        uri = self.read_uri
-        idle, session = self._take_session()
+    def _read(self, request: Request) -> Value:
+        idle, driver = self._take_driver()
         try:
-            if uri is not None:
-                # What this process has seen, and what it has written, is there in all it reads.
-                request.at_least = self.seen
-                if self._reader_is_away:
-                    uri = session.reader()
-            return session.ask(request, uri)
+            # Most have one address, and a read is what takes the least time of all.
+            return driver.ask(request) if self.read_uri is None else driver.read(request)
         finally:
-            idle.append(session)
+            idle.append(driver)
 
-    def _do(self, request: Request, once: bool = True) -> Any:
-        idle, session = self._take_session()
+    def _do(self, request: Request, once: bool = True) -> Value:
+        idle, driver = self._take_driver()
         try:
-            return session.do(request) if once else session.ask(request)
+            return driver.do(request) if once else driver.ask(request)
         finally:
-            idle.append(session)
+            idle.append(driver)
 
-    def _take_session(self) -> tuple[list[Session], Session]:
-        """A session of this thread that is not in use, and the list that it goes back to."""
+    def _take_driver(self) -> tuple[list[Driver], Driver]:
+        """A driver of this thread that is not in use, and the list that it goes back to."""
         if self._may_warn and "asyncio" in sys.modules and current_task() is not None:
             self._may_warn = False
             warnings.warn(_BLOCKS, RuntimeWarning, stacklevel=5)
         idle = self._own.idle
-        return idle, idle.pop() if idle else self._begin_session()
+        return idle, idle.pop() if idle else self._begin_driver()
 
-    def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
+    def batch(self, commands: tuple[Command | Get, ...]) -> list[Value]:
         """Do all commands or none, and return their results."""
-        request = Request("batch", 2, commands=cast(tuple[Command, ...], commands))
-        results: list[Any] = self._do(request)
+        # A Get is sent as a Command without its last fields, and read as one.
+        request = Request("batch", 2, commands=commands)  # type: ignore[arg-type]
+        results: list[Value] = self._do(request)
         return results
 
     def lock(self, timeout: float | None = None, lease: float | None = None) -> None:
         """Wait for the lock of the whole tree. Raises LockTimeout."""
-        idle, session = self._take_session()
+        idle, driver = self._take_driver()
         try:
-            session.lock(timeout, lease)
+            driver.lock(timeout, lease)
         finally:
-            idle.append(session)
+            idle.append(driver)
 
     def unlock(self) -> None:
         """Give the lock back. Raises LockError when this thread does not hold it."""
-        idle, session = self._take_session()
+        idle, driver = self._take_driver()
         try:
-            session.unlock()
+            driver.unlock()
         finally:
-            idle.append(session)
+            idle.append(driver)
 
     def close(self) -> None:
         """Close every socket; what another thread waits for raises ConnectionClosed.
@@ -188,7 +198,7 @@ class Connection:
         """
         if self.closed:
             return
-        if self._own.holder.token is not None:
+        if self._own.holding.token is not None:
             self.timeout = min(self.timeout, GOODBYE)
             with contextlib.suppress(PyzdbError):  # then its lease will end
                 self.unlock()
@@ -196,17 +206,17 @@ class Connection:
             if self.closed:  # by another thread, meanwhile
                 return
             self.closed = True
-            sessions = list(self._sessions)
+            drivers = list(self._drivers)
             self._own = _Own()
         if self._context is not None:
-            # The end of the context wakes those who wait; then each session can be closed.
+            # The end of the context wakes those who wait; then each driver can be closed.
             ending = threading.Thread(target=self._context.term)
             ending.start()
-            for session in sessions:
-                session.close()
+            for driver in drivers:
+                driver.close()
             ending.join()
-            for session in sessions:
-                session.give_back_lock()
+            for driver in drivers:
+                driver.give_back_lock()
 
     def __enter__(self) -> Connection:
         return self
@@ -215,7 +225,8 @@ class Connection:
         self.close()
 
     def __del__(self) -> None:
-        if not getattr(self, "closed", True) and self._context is not None:
+        # Where it was not made, it has nothing to close.
+        if getattr(self, "_context", None) is not None and not self.closed:
             warnings.warn(f"{self!r} was not closed", ResourceWarning, source=self, stacklevel=2)
             if not sys.is_finalizing():  # then no thread can begin, and the system closes all
                 self.close()
@@ -224,11 +235,8 @@ class Connection:
         state = "closed" if self.closed else "open"
         return f"<{state} connection to {self.write_uri}>"
 
-    def turn(self, is_away: bool) -> None:
-        """Let reads go to the server that writes, or to those that only read again."""
-        if self._reader_is_away == is_away:
-            return  # by another thread, meanwhile
-        self._reader_is_away = is_away
+    def turned(self, is_away: bool) -> None:
+        """Say that reads go to the server that writes, or to those that only read again."""
         # Most clients never need it, and their import is measured.
         import logging
 
@@ -244,31 +252,41 @@ class Connection:
             logger.info("reads go to %s again", self.read_uri)
 
     def tell(self, reason: str, seconds: float) -> None:
+        """Say what a query waits for, and for how long by now."""
         if self.on_wait is not None:
             self.on_wait(reason, seconds)
 
-    def _begin_session(self) -> Session:
+    def _begin_driver(self) -> Driver:
         with self._opening:
             if self.closed:
-                raise ConnectionClosed(f"{self!r}: make another one with client()")
+                raise ConnectionClosed(f"{self!r}: make another one with client()", self.write_uri)
             if self._context is None:
                 context = new_context()
                 if self._context is None:  # still, as a signal handler may have begun meanwhile
                     self._context = context
-            session = Session(self, self._context, self._own.holder)
-            self._sessions.add(session)
-        return session
+            driver = Driver(self, self._target, self._context, self._own.holding)
+            self._drivers.add(driver)
+        return driver
 
     def _begin_anew(self) -> None:
         """Begin again in a forked process."""
         if not self.closed:
-            _inherited.append((self._context, self._own, self._sessions))
+            _inherited.append((self._context, self._own, self._drivers))
             self._begin()
 
 
 class _Own(threading.local):
-    """What a thread has of a connection: the sessions that are ``idle``, and its lock."""
+    """What a thread has of a connection: the drivers that are ``idle``, and its lock."""
 
     def __init__(self) -> None:
-        self.idle: list[Session] = []
-        self.holder = Holding()
+        self.idle: list[Driver] = []
+        self.holding = Holding(current_task)
+
+
+def current_task() -> object:
+    """The asyncio task that runs, or its loop; None where there is none."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is None:
+        return None
+    loop = asyncio.events._get_running_loop()
+    return None if loop is None else asyncio.current_task(loop) or loop

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from pyzdb.client import Connection, client
+from pyzdb.client.driver import Driver
 from pyzdb.errors import (
     AddressError,
     ConnectionClosed,
@@ -234,6 +235,22 @@ def test_silence_is_an_error_that_names_the_address_and_what_to_start() -> None:
     assert "`python server.py -ro` starts one" in str(of_a_read.value)
 
 
+def test_silence_of_a_name_that_cannot_be_resolved_says_so() -> None:
+    db, connection = client("tcp://no-such-host.invalid:5559", timeout=0.1)
+    with connection, pytest.raises(ServerTimeout, match=r"'no-such-host\.invalid'") as caught:
+        db._run()
+    assert "cannot be resolved" in str(caught.value)
+    assert "starts one" not in str(caught.value)
+    assert caught.value.uri == "tcp://no-such-host.invalid:5559"
+
+
+def test_a_name_that_can_be_resolved_is_not_to_blame() -> None:
+    uri = free_uris(1)[0].rpartition(":")[2]
+    db, connection = client(f"tcp://localhost:{uri}", timeout=0.1)
+    with connection, pytest.raises(ServerTimeout, match="starts one"):
+        db._run()
+
+
 def test_signals_do_not_prolong_the_wait_for_a_silent_server() -> None:
     ticks = 0
 
@@ -254,6 +271,11 @@ def test_signals_do_not_prolong_the_wait_for_a_silent_server() -> None:
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
     assert ticks <= 1000
+
+
+@pytest.mark.parametrize("kind", [Driver, Connection])
+def test_a_client_that_was_not_made_is_dropped_without_a_word(kind: type[object]) -> None:
+    kind.__new__(kind)  # as when there is no room on the stack for its making
 
 
 def test_a_client_may_be_there_before_its_server(server: Server) -> None:
@@ -394,19 +416,24 @@ def test_a_thread_that_ends_leaves_no_socket_behind(db: Any) -> None:
 
 def test_a_signal_handler_may_write_at_any_moment(db: Any) -> None:
     db["plain"] = db["handled"] = handled = 0
+    done = False
 
     def write(*_: object) -> None:
         nonlocal handled
         db["handled"] += 1
         handled += 1
+        if not done:  # one at a time, however slow the machine is
+            signal.setitimer(signal.ITIMER_REAL, 0.003)
 
     before = signal.signal(signal.SIGALRM, write)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.003, 0.003)
+        signal.setitimer(signal.ITIMER_REAL, 0.003)
         for _ in range(1500):
             db["plain"] += 1
+        done = True
         signal.setitimer(signal.ITIMER_REAL, 0)
     finally:
+        done = True
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     assert handled > 10

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from threading import Thread
 from typing import Any
 
-import pyzdb.client.session
-from pyzdb.client import Connection, client
+from pyzdb.client import Connection
 from pyzdb.errors import ConnectionClosed, OutcomeUnknown, PyzdbError, ServerTimeout
+from pyzdb.protocol.session import USUAL_WAITS, Waits
+from pyzdb.proxy.root import Root
 from tests.torture.processes import READY_LIMIT, Server
 from tests.torture.report import Run
 
@@ -25,17 +25,26 @@ class Worker(Thread):
     A subclass says in ``work`` what that is. An error that it does not expect is a violation.
     """
 
-    def __init__(self, test: Run, name: str, uri: str, timeout: float = READY_LIMIT) -> None:
+    def __init__(
+        self,
+        test: Run,
+        name: str,
+        uri: str,
+        timeout: float = READY_LIMIT,
+        waits: Waits = USUAL_WAITS,
+    ) -> None:
         super().__init__(name=name)
         self.done = 0
         self._test = test
         self._uri = uri
         self._timeout = timeout
+        self._waits = waits
         self._connection: Connection | None = None
 
     def run(self) -> None:
         """Work until the work is done, or somebody calls ``end``."""
-        db, self._connection = client(self._uri, timeout=self._timeout)
+        self._connection = Connection(self._uri, None, self._timeout, waits=self._waits)
+        db = Root(self._connection)
         with self._connection:
             try:
                 self.work(db)
@@ -55,18 +64,12 @@ class Worker(Thread):
         self.join()
 
 
-@contextlib.contextmanager
-def resending_after(seconds: float) -> Iterator[None]:
-    """Have all new connections send again after this silence, and never wait much longer.
+def resending_after(seconds: float) -> Waits:
+    """The waits of a client that sends again after this silence, and never waits much longer.
 
-    As a setting of one connection it would tempt applications to flood a slow server.
+    As a setting of `client()` it would tempt applications to flood a slow server.
     """
-    before = pyzdb.client.session.FIRST_RESEND, pyzdb.client.session.LONGEST_RESEND
-    pyzdb.client.session.FIRST_RESEND, pyzdb.client.session.LONGEST_RESEND = seconds, 4 * seconds
-    try:
-        yield
-    finally:
-        pyzdb.client.session.FIRST_RESEND, pyzdb.client.session.LONGEST_RESEND = before
+    return Waits(first_resend=seconds, longest_resend=4 * seconds)
 
 
 def patiently(work: Callable[[], Any]) -> Any:

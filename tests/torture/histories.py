@@ -107,7 +107,8 @@ class Client(Worker):
 
     def __init__(self, test: Run, uri: str, place: str, number: int, operations: int) -> None:
         name = f"{place}, client {number}"
-        super().__init__(test, name, uri, READY_LIMIT if number % IMPATIENT else SOON)
+        timeout = READY_LIMIT if number % IMPATIENT else SOON
+        super().__init__(test, name, uri, timeout, resending_after(RESEND))
         self.recorded: list[Operation] = []
         self._place = place
         self._number = number
@@ -207,7 +208,6 @@ def _test(given: argparse.Namespace) -> int:
     with (
         Run("histories", given.seed) as test,
         Server(test.folder, "--snapshot-bytes", str(SNAPSHOT_BYTES)) as server,
-        resending_after(RESEND),
     ):
         histories = Histories(test, server, given)
         noticed = 0

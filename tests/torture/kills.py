@@ -51,7 +51,7 @@ class Writer(Worker):
     """A client that writes numbers until ``ending`` is set, and knows which are acknowledged."""
 
     def __init__(self, test: Run, name: str, uri: str, timeout: float) -> None:
-        super().__init__(test, name, uri, timeout)
+        super().__init__(test, name, uri, timeout, resending_after(RESEND))
         self.unknown: set[int] = set()
         self.lost: set[int] = set()
         self.doubled: set[int] = set()
@@ -157,7 +157,6 @@ def _test(given: argparse.Namespace) -> int:
         Run("kills", given.seed) as test,
         Server(test.folder, "--snapshot-bytes", str(SNAPSHOT_BYTES)) as server,
         way_to(server.write_uri, given.plant, given.seed) as uri,
-        resending_after(RESEND),
     ):
         killer = Killer(test, server)
         writers = [

@@ -93,7 +93,7 @@ class Adder(Worker):
     """A client that appends and adds; ``totals`` are those that it was given."""
 
     def __init__(self, test: Run, name: str, uri: str, appends: int) -> None:
-        super().__init__(test, name, uri)
+        super().__init__(test, name, uri, waits=resending_after(RESEND))
         self.totals: list[int] = []
         self.appends = appends
 
@@ -129,7 +129,6 @@ def _test(given: argparse.Namespace) -> int:
         Server(test.folder, "--snapshot-bytes", str(SNAPSHOT_BYTES)) as server,
         way_to(server.write_uri, given.plant, given.seed) as uri,
         Relay(uri, test, server) as relay,
-        resending_after(RESEND),
     ):
         adders = [
             Adder(test, f"client {number}", relay.uri, given.appends)

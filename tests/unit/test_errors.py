@@ -12,8 +12,11 @@ from hypothesis import strategies as st
 
 from pyzdb import errors
 from pyzdb.errors import (
+    ConnectionClosed,
     CorruptFile,
     EncodingError,
+    LockTimeout,
+    NoSocket,
     OperationError,
     PathKeyError,
     PyzdbError,
@@ -54,7 +57,7 @@ def test_the_tree_in_the_docstring_is_the_tree_of_the_classes() -> None:
             assert names == {"Exception"}
         else:
             # A class that only shares code is not drawn.
-            names = {known if known != "_PathError" else "PyzdbError" for known in names}
+            names = {"PyzdbError" if known[0] == "_" else known for known in names}
             assert names == {known for known in (parent, builtin) if known}
 
 
@@ -86,6 +89,41 @@ def test_an_error_keeps_its_path_and_the_number_of_its_command() -> None:
     for back in (from_wire(to_wire(error)), pickle.loads(pickle.dumps(error))):
         assert isinstance(back, PathKeyError)
         assert (back.path, back.command) == (("a", 4), 2)
+
+
+def described() -> set[str]:
+    """The attributes that the docstring tells of."""
+    assert errors.__doc__ is not None
+    rows = errors.__doc__.split("=\n", 1)[1].split("=\n", 1)[0]
+    return {
+        name
+        for line in rows.splitlines()
+        for name in re.findall(r"\w+", line[:22])
+        if re.match(r" {4}\w", line)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(public()))
+def test_every_attribute_of_an_error_is_described_and_is_not_needed_to_make_it(name: str) -> None:
+    assert set(vars(public()[name]("what went wrong"))) <= described()
+
+
+MADE = [
+    ServerTimeout("silent", "tcp://127.0.0.1:5559", 30.5),
+    LockTimeout("held", "ada since noon", 2.5),
+    NoSocket("too many", "tcp://127.0.0.1:5559"),
+    ConnectionClosed("closed", "tcp://127.0.0.1:5559"),
+    CorruptFile("damaged", "db.pkl", 17),
+    PathKeyError("no", ("a", 4), 2),
+]
+
+
+@pytest.mark.parametrize("error", MADE, ids=lambda error: type(error).__name__)
+def test_pickling_keeps_the_attributes_of_an_error(error: PyzdbError) -> None:
+    back = pickle.loads(pickle.dumps(error))
+    assert type(back) is type(error)
+    assert (str(back), vars(back)) == (str(error), vars(error))
+    assert all(vars(error).values())
 
 
 def test_an_error_is_caught_as_what_python_would_raise() -> None:
