@@ -22,7 +22,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FrameType
 
@@ -88,9 +88,11 @@ class Options:
         )
 
 
-def serve(options: Options, disk: Disk | None = None) -> int:
+def serve(
+    options: Options, disk: Disk | None = None, new_store: Callable[..., FileStore] = FileStore
+) -> int:
     """Serve until SIGTERM or SIGINT, and return the exit status. ``disk`` (default: that of the
-    machine) is where a read-write server keeps its files.
+    machine) is where a read-write server keeps its files, in the store that ``new_store`` makes.
 
     Raises StorageError, AddressError and ExecRefused when it cannot start, also on a system that
     can keep no database, SyncFailed when the disk fails, SnapshotFailed when the last save did.
@@ -107,11 +109,11 @@ def serve(options: Options, disk: Disk | None = None) -> int:
         if options.read_only:
             _follow(options, stop_fd)
         else:
-            _own(options, stop_fd, disk or Disk())
+            _own(options, stop_fd, disk or Disk(), new_store)
     return 0
 
 
-def _own(options: Options, stop_fd: int, disk: Disk) -> None:
+def _own(options: Options, stop_fd: int, disk: Disk, new_store: Callable[..., FileStore]) -> None:
     outside = [uri for uri in options.listening if not is_loopback(uri)]
     if options.exec and outside:
         raise ExecRefused(
@@ -121,7 +123,7 @@ def _own(options: Options, stop_fd: int, disk: Disk) -> None:
     for uri in outside:
         logger.warning("every machine that reaches %s can read and write", uri)
     path = database_path(options.filename)
-    store = FileStore(path, options.fsync, disk)
+    store = new_store(path, options.fsync, disk)
     database = Database(
         store,
         history_limit=options.history_limit,

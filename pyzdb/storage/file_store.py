@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 
 from pyzdb.errors import FilesReplaced, SnapshotFailed, StorageError, SyncFailed
 from pyzdb.storage.aside import put_in_order, rescue
@@ -23,7 +24,7 @@ from pyzdb.storage.contents import Contents, read_contents
 from pyzdb.storage.disk import Disk, database_path, refuse_mount, replaced
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.file_lock import FileLock
-from pyzdb.storage.journal import Fsync, Journal
+from pyzdb.storage.journal import SYNC_INTERVAL, Fsync, Journal
 from pyzdb.storage.pending import PendingSnapshot
 from pyzdb.storage.published import Published
 from pyzdb.storage.saver import Save, Saver, default_saver
@@ -37,7 +38,11 @@ theirs from a clock that ticks every 1 to 10 milliseconds."""
 
 
 class FileStore:
-    """A store in files: ``filename`` is the snapshot, the rest lies beside it."""
+    """A store in files: ``filename`` is the snapshot, the rest lies beside it.
+
+    ``saver`` (default: what suits the system) writes snapshots beside the service; ``clock`` and
+    ``sync_interval`` are those of the journal.
+    """
 
     def __init__(
         self,
@@ -45,12 +50,16 @@ class FileStore:
         fsync: Fsync = "always",
         disk: Disk | None = None,
         saver: Saver | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sync_interval: float = SYNC_INTERVAL,
     ) -> None:
         self._filename = database_path(filename)
         self._disk = disk or Disk()
         self._files = FileFolder(self._disk, self._filename)
-        self._fsync = fsync
-        self._journal = Journal(self._filename, fsync, self._disk)
+        self._new_journal = partial(
+            Journal, self._filename, fsync, self._disk, clock, sync_interval
+        )
+        self._journal = self._new_journal()
         self._holder: FileLock | None = None
         self._found: Contents | None = None
         self._watch = Watch(self._disk, self._filename)
@@ -83,7 +92,7 @@ class FileStore:
         return opened
 
     def take(self) -> Recovered:
-        self._journal = Journal(self._filename, self._fsync, self._disk)
+        self._journal = self._new_journal()
         refuse_mount(self._filename)
         try:
             self._disk.work_in(os.path.dirname(self._filename))

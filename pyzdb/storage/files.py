@@ -105,17 +105,24 @@ class Files:
     """The files of one database, in a ``folder`` that is made when it is first needed.
 
     Files are taken from the folders ``allowed`` and what lies below them, but for the file
-    ``database`` and those whose names begin with its name.
+    ``database`` and those whose names begin with its name. What has to be copied is read in pieces
+    of ``chunk`` bytes.
     """
 
     def __init__(
-        self, disk: Disk, folder: str, allowed: Sequence[str] = (), database: str | None = None
+        self,
+        disk: Disk,
+        folder: str,
+        allowed: Sequence[str] = (),
+        database: str | None = None,
+        chunk: int = CHUNK,
     ) -> None:
         self._disk = disk
         self.folder = FileFolder(disk, "", folder)
         self._folder = self.folder.path
         self._allowed = [disk.real_path(name) for name in allowed]
         self._database = None if database is None else disk.real_path(database)
+        self._chunk = chunk
 
     def take(self, file: File, new: bool = True) -> IngestedFile:
         """Put what a File names or carries into the folder, so that it is on the disk.
@@ -192,10 +199,10 @@ class Files:
             for fd in held:
                 opened.append(self._disk.reopen(fd))
                 stack.callback(self._disk.close, opened[-1])
-            read, (one, other) = self._disk.read, opened
+            read, chunk, (one, other) = self._disk.read, self._chunk, opened
             return mine.st_size == its.st_size and all(
-                read(one, CHUNK, offset) == read(other, CHUNK, offset)
-                for offset in range(0, mine.st_size, CHUNK)
+                read(one, chunk, offset) == read(other, chunk, offset)
+                for offset in range(0, mine.st_size, chunk)
             )
 
     def _folder_identity(self) -> tuple[int, int]:
@@ -276,8 +283,8 @@ class Files:
         before = self._disk.status(source)
         fd = self._disk.create(target, exclusive=True)
         try:
-            for offset in range(0, before.st_size, CHUNK):
-                self._disk.write(fd, self._disk.read(source, CHUNK, offset), offset)
+            for offset in range(0, before.st_size, self._chunk):
+                self._disk.write(fd, self._disk.read(source, self._chunk, offset), offset)
             self._disk.sync(fd)
         finally:
             self._disk.close(fd)

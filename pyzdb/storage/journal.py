@@ -50,14 +50,27 @@ SALT_SIZE = 8
 
 class Journal:
     """The writing end of a journal. ``size`` is what its records take since the last snapshot
-    (bytes), ``chain`` the checksum that the next part continues."""
+    (bytes), ``chain`` the checksum that the next part continues.
 
-    def __init__(self, filename: str, fsync: Fsync, disk: Disk) -> None:
+    ``clock`` gives seconds of a monotonic clock, ``sync_interval`` is how many of them a write may
+    wait for its sync with ``everysec``.
+    """
+
+    def __init__(
+        self,
+        filename: str,
+        fsync: Fsync,
+        disk: Disk,
+        clock: Callable[[], float] = monotonic,
+        sync_interval: float = SYNC_INTERVAL,
+    ) -> None:
         self.sequence = 0
         self.size = 0
         self._layout = Layout(filename)
         self._fsync = fsync
         self._disk = disk
+        self._clock = clock
+        self._sync_interval = sync_interval
         self._fd = -1
         self._buffer: list[bytes] = []
         self._flushed = 0
@@ -236,7 +249,7 @@ class Journal:
             self._buffer.clear()
             self._flushed = self.sequence
             if self._fsync == "everysec" and self._unsynced_since is None:
-                self._unsynced_since = monotonic()
+                self._unsynced_since = self._clock()
         if self._fsync == "always":
             self._sync()
         else:
@@ -276,7 +289,7 @@ class Journal:
         self._check()
         if self._fsync != "everysec" or self._unsynced_since is None:
             return None
-        left = self._unsynced_since + SYNC_INTERVAL - monotonic()
+        left = self._unsynced_since + self._sync_interval - self._clock()
         if left > 0:
             return left
         self.sync()

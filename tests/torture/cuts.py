@@ -15,7 +15,7 @@ from pyzdb.cli import Arguments, run
 from pyzdb.errors import PyzdbError
 from pyzdb.storage.parts import HEADER_SIZE, read_part
 from tests.torture.report import Count, Options, Run
-from tests.torture.victim import KINDS, NO_CHECKSUM, Victim, planted
+from tests.torture.victim import KINDS, NO_CHECKSUM, Victim
 
 RECORDS = 40
 """Records in each file of the databases that are cut."""
@@ -35,10 +35,10 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
 
 
 def _test(given: argparse.Namespace) -> int:
-    with Run("cuts", given.seed) as test, planted(given.plant):
+    with Run("cuts", given.seed) as test:
         cuts = 0
         for kind in KINDS:
-            cut = _Cut(test, Victim(test.random, test.folder, kind, RECORDS), kind)
+            cut = _Cut(test, Victim(test.random, test.folder, kind, RECORDS, given.plant), kind)
             places = [*cut.last_records(given.last), *cut.random(given.places // len(KINDS) + 1)]
             for done, place in enumerate(places):
                 cut.at(place, zeros=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from pyzdb.cli import run
 from pyzdb.cli.serve import options_of
 from pyzdb.server import serve
 from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_store import FileStore
 from tests.torture.processes import Server
 
 ENDS_WITHIN = 10.0
@@ -46,7 +47,9 @@ class FaultyServer(Server):
         return status
 
 
-def serve_on(disk: Disk, arguments: Sequence[str]) -> int:
-    """Run a server on a disk."""
+def serve_on(
+    disk: Disk, arguments: Sequence[str], new_store: Callable[..., FileStore] = FileStore
+) -> int:
+    """Run a server on a disk, with the store that ``new_store`` makes there."""
     options = options_of(arguments)
-    return run(lambda: serve(options, disk))
+    return run(lambda: serve(options, disk, new_store))

@@ -13,7 +13,7 @@ from pyzdb.cli import Arguments, run
 from pyzdb.errors import CorruptFile
 from pyzdb.storage.parts import HEADER_SIZE
 from tests.torture.report import Count, Options, Run
-from tests.torture.victim import KINDS, NO_CHECKSUM, Victim, planted
+from tests.torture.victim import KINDS, NO_CHECKSUM, Victim
 
 RECORDS = 30
 """Records in each file of the databases that are damaged."""
@@ -35,11 +35,11 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
 
 
 def _test(given: argparse.Namespace) -> int:
-    with Run("flips", given.seed) as test, planted(given.plant):
+    with Run("flips", given.seed) as test:
         refused = harmless = 0
         while (done := refused + harmless + len(test.violations)) < given.flips:
             kind = KINDS[done // FLIPS_EACH % len(KINDS)]
-            victim = Victim(test.random, test.folder, kind, RECORDS)
+            victim = Victim(test.random, test.folder, kind, RECORDS, given.plant)
             paths = [*victim.parts, *[victim.filename] * (kind == KINDS[1])]
             for _ in range(min(FLIPS_EACH, given.flips - done)):
                 outcome = _flip(test, victim, test.random.choice(paths))

@@ -31,7 +31,7 @@ from pyzdb.engine.database import SNAPSHOT_BYTES, Database
 from pyzdb.storage.disk import FILE_MODE, FOLDER_MODE, Disk, Identity, identity_of
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.files import Files
-from pyzdb.storage.journal import Fsync
+from pyzdb.storage.journal import SYNC_INTERVAL, Fsync
 from pyzdb.storage.parts import SECTOR
 from pyzdb.storage.saver import InlineSave
 from tests.torture.workload import MOST_STEPS
@@ -371,12 +371,13 @@ def database_on(
     history_limit: int = MOST_STEPS,
     snapshot_bytes: int = SNAPSHOT_BYTES,
     kind: Callable[..., Database] = Database,
+    sync_interval: float = SYNC_INTERVAL,
 ) -> Database:
     """The database on a disk in memory, as a server has it. The ``folder`` is a real one, in which
     nothing is written."""
     return kind(
         # No other process could see what a child of this one writes there.
-        FileStore(folder / FILENAME, fsync, disk, InlineSave),
+        FileStore(folder / FILENAME, fsync, disk, InlineSave, clock, sync_interval),
         history_limit=history_limit,
         snapshot_bytes=snapshot_bytes,
         files=Files(disk, str(folder / FILES), [str(folder / INCOMING)]),

@@ -20,7 +20,6 @@ import argparse
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
-from unittest.mock import patch
 
 from pyzdb.cli import Arguments, run
 from pyzdb.engine.database import Database
@@ -28,9 +27,8 @@ from pyzdb.errors import PyzdbError
 from pyzdb.protocol.messages import Request, encode_request
 from pyzdb.server.follower import Follower, Replica
 from pyzdb.server.loop import IDLE
-from pyzdb.storage import journal as journals
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.journal import Fsync
+from pyzdb.storage.journal import SYNC_INTERVAL, Fsync
 from pyzdb.storage.published import published
 from pyzdb.storage.reader import Durable
 from tests.torture.ledger import lost_file, new_ledger
@@ -109,7 +107,7 @@ def _all_of_it(disk: Disk, filename: str) -> None:
 
 class Life:
     """The life of one database, and all that could have come of it. ``durable`` tells the
-    read-only server what it may show."""
+    read-only server what it may show, ``sync_interval`` is that of the store."""
 
     def __init__(
         self,
@@ -118,10 +116,12 @@ class Life:
         disk: MemoryDisk,
         images: int,
         durable: Durable = published,
+        sync_interval: float = SYNC_INTERVAL,
     ) -> None:
         self.images = 0
         self.looks = 0
         self._durable = durable
+        self._sync_interval = sync_interval
         self._most = images
         self._test = test
         self._fsync = fsync
@@ -133,19 +133,24 @@ class Life:
     def live(self) -> None:
         """Do everything, until enough disks were looked at."""
         random = self._test.random
-        with patch.object(journals, "monotonic", self._clock):
-            incoming = str(self._test.folder / INCOMING)
-            workload = Workload(random, self._database(self._disk), self._disk, incoming)
-            self._start(workload, self._disk)
-            for _ in range(ROUNDS):
-                if self.images >= self._most:
-                    break
-                self._round(workload)
-            workload.database.close()
+        incoming = str(self._test.folder / INCOMING)
+        workload = Workload(random, self._database(self._disk), self._disk, incoming)
+        self._start(workload, self._disk)
+        for _ in range(ROUNDS):
+            if self.images >= self._most:
+                break
+            self._round(workload)
+        workload.database.close()
 
     def _database(self, disk: MemoryDisk) -> Database:
-        folder = self._test.folder
-        return database_on(disk, folder, self._fsync, self._clock, snapshot_bytes=SNAPSHOT_BYTES)
+        return database_on(
+            disk,
+            self._test.folder,
+            self._fsync,
+            self._clock,
+            snapshot_bytes=SNAPSHOT_BYTES,
+            sync_interval=self._sync_interval,
+        )
 
     def _round(self, workload: Workload) -> None:
         """What a server does in one round."""
@@ -270,11 +275,8 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
 
 
 def _test(given: argparse.Namespace) -> int:
-    interval = TOO_LATE if given.plant == LATE_SYNC else journals.SYNC_INTERVAL
-    with (
-        Run("power", given.seed) as test,
-        patch.object(journals, "SYNC_INTERVAL", interval),
-    ):
+    interval = TOO_LATE if given.plant == LATE_SYNC else SYNC_INTERVAL
+    with Run("power", given.seed) as test:
         images = {"always": 0, "everysec": 0}
         lives = looks = 0
         durable = _all_of_it if given.plant == HASTY else published
@@ -282,7 +284,7 @@ def _test(given: argparse.Namespace) -> int:
             test.progress(done, given.images, "disks")
             fsync: Fsync = "everysec" if lives % 2 else "always"
             disk = FAULTS.get(given.plant, MemoryDisk)()
-            life = Life(test, fsync, disk, given.images - done, durable)
+            life = Life(test, fsync, disk, given.images - done, durable, interval)
             life.live()
             looks += life.looks
             images[fsync] += life.images

@@ -3,15 +3,14 @@ copies; and a planted fault that no test of damage may miss."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from random import Random
-from unittest.mock import patch
+from zlib import crc32
 
 from pyzdb.engine.database import HISTORY_LIMIT, Database
 from pyzdb.protocol.messages import Request, encode_request
 from pyzdb.storage import parts, snapshot
+from pyzdb.storage.parts import HEADER_SIZE
 from tests.torture.ledger import Ledger
 from tests.torture.memory import FILENAME, INCOMING, MemoryDisk, database_on
 from tests.torture.workload import Workload
@@ -20,14 +19,21 @@ KINDS = ("a journal", "a snapshot and a journal", "a journal of two parts")
 """What a database may consist of; it is the last after a save that was interrupted."""
 
 NO_CHECKSUM = "no-checksum"
-"""The planted fault: every checksum is 0, written and read."""
+"""The planted fault: no checksum tells of a damage, as each fits what the file holds by then."""
+
+CHECKSUM_SIZE = 4
+"""Bytes of a checksum: it stands last in every header, and in that of a record there are two."""
 
 
 class Victim:
     """A database that consists of one of KINDS, with so many ``records`` in each file; all of them
-    are acknowledged, and ``ledger`` knows how it was after each."""
+    are acknowledged, and ``ledger`` knows how it was after each. ``plant`` is NO_CHECKSUM or None.
+    """
 
-    def __init__(self, random: Random, folder: Path, kind: str, records: int) -> None:
+    def __init__(
+        self, random: Random, folder: Path, kind: str, records: int, plant: str | None
+    ) -> None:
+        self._plant = plant
         self.filename = str(folder / FILENAME)
         self.ledger = Ledger()
         self._folder = folder
@@ -60,7 +66,7 @@ class Victim:
     def damaged(self, path: str, content: bytes) -> MemoryDisk:
         """A copy of the disk with another content of one file."""
         disk = self._disk.copy()
-        disk.put(path, content)
+        disk.put(path, signed(content) if self._plant == NO_CHECKSUM else content)
         return disk
 
     def database(self, disk: MemoryDisk) -> Database:
@@ -69,15 +75,34 @@ class Victim:
         return database_on(disk, self._folder, history_limit=HISTORY_LIMIT)
 
 
-@contextlib.contextmanager
-def planted(fault: str | None) -> Iterator[None]:
-    """Have the fault while the block runs."""
-    if fault is None:
-        yield
-        return
-    with patch.object(parts, "crc32", _nothing), patch.object(snapshot, "crc32", _nothing):
-        yield
+def signed(content: bytes) -> bytes:
+    """A file of a database with checksums that fit what it holds, whatever that is by now."""
+    if content.startswith(parts.MAGIC):
+        return _signed_part(content)
+    return _signed_snapshot(content) if content.startswith(snapshot.MAGIC) else content
 
 
-def _nothing(data: bytes, start: int = 0) -> int:
-    return 0
+def _signed_part(content: bytes) -> bytes:
+    if len(content) < HEADER_SIZE:
+        return content
+    fields = content[: HEADER_SIZE - CHECKSUM_SIZE]
+    seed, chain = crc32(fields), int.from_bytes(fields[-CHECKSUM_SIZE:], "little")
+    signed = fields + _bytes_of(seed)
+    while size := parts.record_size(content[len(signed) :]):
+        record = content[len(signed) : len(signed) + size]
+        if len(record) < size:
+            break
+        head, body = record[: HEADER_SIZE - 2 * CHECKSUM_SIZE], record[HEADER_SIZE:]
+        checked = crc32(head, seed)
+        chain = crc32(body, chain ^ checked)
+        signed += head + _bytes_of(checked) + _bytes_of(chain) + body
+    return signed + content[len(signed) :]
+
+
+def _signed_snapshot(content: bytes) -> bytes:
+    header, body = content[: snapshot.HEADER_SIZE - CHECKSUM_SIZE], content[snapshot.HEADER_SIZE :]
+    return header + _bytes_of(crc32(header, crc32(body))) + body
+
+
+def _bytes_of(checksum: int) -> bytes:
+    return checksum.to_bytes(CHECKSUM_SIZE, "little")

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyzdb.errors import FileRefused, StorageError, StorageFull
-from pyzdb.storage import files as files_module
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.files import Files, ingest
@@ -147,10 +146,10 @@ def test_content_of_a_failed_operation_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_file_from_another_file_system_is_copied_and_its_source_removed(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(files_module, "CHUNK", 3)
-    files = Files(OtherFileSystem(), str(tmp_path / "bigfiles"), [str(source.parent)])
+    folder = str(tmp_path / "bigfiles")
+    files = Files(OtherFileSystem(), folder, [str(source.parent)], chunk=3)
     taken = files.take(File(str(source)))
     assert Path(str(taken.file.location)).read_bytes() == b"the report"
     assert os.stat(str(taken.file.location)).st_ino != source.stat().st_ino

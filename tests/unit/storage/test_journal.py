@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -15,14 +14,12 @@ import pytest
 from pyzdb.errors import FilesReplaced, StorageError, StorageFull, SyncFailed
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.journal import LARGE, PREALLOCATION, SPARE, SYNC_INTERVAL, Fsync, Journal
+from pyzdb.storage.journal import LARGE, PREALLOCATION, SPARE, Fsync, Journal
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import HEADER_SIZE, MAX_BODY, Part, read_part
 from tests.support.disks import FaultyDisk, SmallDisk, broken, no_room
+from tests.support.engine import Clock
 from tests.torture.faults import FAULTS, Interruption
-
-LIMIT = 30.0
-"""Seconds that a test waits for what must come."""
 
 
 @pytest.fixture
@@ -356,17 +353,18 @@ def test_a_start_that_cannot_sync_fails(filename: str, journal: Journal) -> None
 
 
 def test_everysec_syncs_what_has_waited_and_says_when_that_is(filename: str) -> None:
-    disk = FaultyDisk()
-    journal = Journal(filename, "everysec", disk)
+    disk, now = FaultyDisk(), Clock(1000.0)
+    journal = Journal(filename, "everysec", disk, now, sync_interval=0.5)
     journal.create(1, 0)
     assert journal.tick() is None
     add(journal, b"one")
     journal.flush()
     assert stored(filename) == [(1, b"one")]
-    until = time.monotonic() + LIMIT
-    while (left := journal.tick()) is not None and time.monotonic() < until:
-        assert 0 < left <= SYNC_INTERVAL
-        assert "datasync" not in disk.names_of_calls
+    for left in (0.5, 0.25):
+        assert journal.tick() == left
+        now.now += 0.25
+    assert "datasync" not in disk.names_of_calls
+    assert journal.tick() is None
     assert disk.names_of_calls[-1] == "datasync"
     assert journal.tick() is None
     journal.abandon()

@@ -16,6 +16,7 @@ import pytest
 from pyzdb.errors import SnapshotFailed, StorageError
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_store import FileStore
+from pyzdb.storage.saver import Save, SaveProcess
 from pyzdb.storage.snapshot import State
 from tests.support.disks import FaultyDisk, broken, die, fails_with, no_room
 from tests.support.programs import forked
@@ -215,17 +216,17 @@ def test_a_running_save_is_ended_by_a_newer_one_and_by_the_end(
     assert "db.pkl.new" not in names(path)
 
 
-def test_no_process_for_a_save_is_told(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fork() -> int:
-        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+def no_process(work: Callable[[], None], keep: int) -> Save:
+    raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
-    store = FileStore(path)
+
+def test_no_process_for_a_save_is_told(path: str) -> None:
+    savers = [no_process, SaveProcess]
+    store = FileStore(path, saver=lambda work, keep: savers.pop(0)(work, keep))
     store.open()
     write(store, b"one")
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "fork", fork)
-        with pytest.raises(SnapshotFailed, match="no process for it: Resource temporarily"):
-            store.start_save(lambda: {"tree": []})
+    with pytest.raises(SnapshotFailed, match="no process for it: Resource temporarily"):
+        store.start_save(lambda: {"tree": []})
     assert "db.pkl.new" not in names(path)
     store.start_save(lambda: {"tree": [b"one"]})
     assert wait(store) is None
