@@ -78,6 +78,9 @@ class ClientTable:
     def restore(self, state: dict[str, Any], sequence: int) -> None:
         """Take the place of what ``state`` described, in a snapshot up to ``sequence``."""
         # Earlier versions did not keep when a client was answered.
-        self._known = {name: (*known, sequence)[:3] for name, known in state["known"].items()}
+        self._known = {
+            name: (number, answer, answered[0] if answered else sequence)
+            for name, (number, answer, *answered) in state["known"].items()
+        }
         self._forgotten = state["forgotten"]
         self._size = sum(len(answer or b"") for _, answer, _ in self._known.values())

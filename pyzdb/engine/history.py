@@ -87,7 +87,8 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         """How many steps can be redone."""
         return -1 - self.index
 
-    def add(self, step: Step) -> None:
+    # The library calls a step an elem.
+    def add(self, step: Step) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Log one step that was just done; what was undone before it is forgotten."""
         if not step.changes:
             return

@@ -169,7 +169,8 @@ class _LenientCommand(Command, array_like=True, gc=False, forbid_unknown_fields=
 class _LenientRequest(Request, omit_defaults=True, gc=False, forbid_unknown_fields=False):
     """A request that may say more than is known."""
 
-    commands: tuple[_LenientCommand, ...] = ()
+    # Nobody puts another command into one that was decoded.
+    commands: tuple[_LenientCommand, ...] = ()  # pyright: ignore[reportIncompatibleVariableOverride]
 
 
 class Waiting(msgspec.Struct, omit_defaults=True, gc=False):

@@ -41,6 +41,7 @@ class Service(Protocol):
 
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         """Do all commands or none, and return their results."""
+        ...
 
     def lock(self, timeout: float | None, lease: float | None) -> None:
         """Wait for the lock of the whole tree."""

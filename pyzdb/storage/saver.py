@@ -57,6 +57,7 @@ class Save(Protocol):
     def is_over(self, now: float) -> bool:
         """True when nothing more is to be hoped for; to be asked from time to time. ``now``:
         seconds of a monotonic clock."""
+        ...
 
     def result(self) -> str | None:
         """Wait for the end, not for long; None when the work is done, otherwise why it is not."""

@@ -29,18 +29,22 @@ class Store(Protocol):
     @property
     def sequence(self) -> int:
         """Sequence of the last record that was appended."""
+        ...
 
     @property
     def journal_size(self) -> int:
         """Bytes of the records since the last snapshot."""
+        ...
 
     @property
     def snapshot_size(self) -> int:
         """Bytes of the last snapshot; 0 when there is none."""
+        ...
 
     @property
     def snapshot_is_missing(self) -> bool:
         """True when the last snapshot is not there any more."""
+        ...
 
     @property
     def save_fd(self) -> int | None:
@@ -48,9 +52,11 @@ class Store(Protocol):
 
     def take(self) -> Recovered:
         """Take hold of the database and read it. Raises CorruptFile, FileInUse, StorageError."""
+        ...
 
     def begin(self) -> list[str]:
         """Make what was taken ready to be written, and return more notes. Raises StorageError."""
+        ...
 
     def reserve(self, size: int, spare: bool = False) -> None:
         """Make room for a record with a body of ``size`` bytes, with ``spare`` also from what is
@@ -58,6 +64,7 @@ class Store(Protocol):
 
     def append(self, body: bytes) -> int:
         """Add a record to what `flush` writes, and return its sequence."""
+        ...
 
     def fail(self, reason: str) -> None:
         """Take nothing more, and give up what was appended and not flushed."""
@@ -83,6 +90,7 @@ class Store(Protocol):
     def save_is_over(self, now: float) -> bool:
         """True when the running save is to be finished though its descriptor does not say so; to
         be asked from time to time. ``now``: seconds of a monotonic clock."""
+        ...
 
     def finish_save(self) -> str | None:
         """Wait for the running save to end; None when it is durable, otherwise why it is not."""

@@ -72,10 +72,9 @@ def storable(value: Any) -> Any:
         if _has(value, _OF_A_DICT):
             return _as_dict(value)
         raise _refused(value, "store what it holds, such as dict() or list() of it")
-    if getattr(getattr(value, "dtype", None), "kind", "") in _ARRAY_KINDS:
-        listed = value.tolist()
-        if type(listed) is not type(value):
-            return listed
+    listed = _without_numpy(value)
+    if type(listed) is not type(value):
+        return listed
     if isinstance(value, Integral):
         return _equal(value, int, int)
     if isinstance(value, Real) and not isinstance(value, Rational):
@@ -83,6 +82,13 @@ def storable(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _as_dict(value)
     return _listed(value)
+
+
+def _without_numpy(value: Any) -> Any:
+    """What Python has in place of an array or a scalar; anything else as it is."""
+    if getattr(getattr(value, "dtype", None), "kind", "") in _ARRAY_KINDS:
+        return value.tolist()
+    return value
 
 
 def _equal(value: Any, kind: type[Any], exact: Callable[[Any], Any]) -> Any:
@@ -118,7 +124,7 @@ def _iterable(value: Any) -> bool:
     return isinstance(value, Iterable)
 
 
-def _has(value: Any, names: list[str]) -> bool:
+def _has(value: Any, names: Iterable[str]) -> bool:
     return all(callable(getattr(value, name, None)) for name in names)
 
 

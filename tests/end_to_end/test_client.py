@@ -48,7 +48,7 @@ def test_errors_are_those_of_python_with_the_path(db: Any) -> None:
     with pytest.raises(IndexError, match=r"db\['d'\]\['l'\]\[5\]"):
         db["d"]["l"][5]._run()
     with pytest.raises(TypeError):
-        db["d"]["l"] + 1
+        _ = db["d"]["l"] + 1
     with pytest.raises(ValueError, match="not in list"):
         db["d"]["l"].remove(7)
     with pytest.raises(HistoryError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -105,10 +106,16 @@ PLAIN: Any = st.recursive(
 """Values of plain JSON types."""
 
 
+_AROUND: dict[Any, Callable[[Any], Any]] = {
+    dict: lambda value: {"k": value},
+    set: lambda value: {1: value},
+}
+
+
 def nested(levels: int, kind: Any = list, core: Any = None) -> Any:
     value = core
     for _ in range(levels):
-        value = {"k": value} if kind is dict else {1: value} if kind is set else kind([value])
+        value = _AROUND[kind](value) if kind in _AROUND else kind([value])
     return value
 
 

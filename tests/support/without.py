@@ -59,7 +59,7 @@ def _choose_selector() -> None:
 
     for name in ("EpollSelector", "PollSelector", "SelectSelector"):
         if hasattr(selectors, name):
-            vars(selectors)["DefaultSelector"] = getattr(selectors, name)
+            selectors.DefaultSelector = getattr(selectors, name)  # type: ignore[misc]
             return
 
 

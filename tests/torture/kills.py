@@ -87,7 +87,7 @@ class Writer(Worker):
 
     def check_all(self, db: Any) -> None:
         """Read everything back; for when the client has ended and nothing is on its way."""
-        pages = -(-self.done // PAGE)
+        pages = (self.done + PAGE - 1) // PAGE
         odd = sum(number % 2 for page in range(pages) for number in self.check(db, page))
         counted = db["odd"][self.name]._run()
         if counted != odd:

@@ -124,7 +124,7 @@ class Life:
         self._sync_interval = sync_interval
         self._most = images
         self._test = test
-        self._fsync = fsync
+        self._fsync: Fsync = fsync
         self._disk = disk
         self._clock = Clock()
         self._ledger = new_ledger(MOST_STEPS)

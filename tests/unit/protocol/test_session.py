@@ -21,7 +21,7 @@ from pyzdb.errors import (
 from pyzdb.protocol.holding import Holding
 from pyzdb.protocol.messages import Request, Waiting, WireReply, decode_request
 from pyzdb.protocol.session import LARGE, UPLOAD_RATE, Session, Target, Waits
-from pyzdb.protocol.steps import Diagnose, Leave, Pause, Peek, Post, Reach, Renew, Tell, Turn
+from pyzdb.protocol.steps import Diagnose, Leave, Pause, Peek, Post, Reach, Renew, Send, Tell, Turn
 from tests.support.engine import Engine, Start
 from tests.support.player import Embedded, Player
 
@@ -89,7 +89,7 @@ def test_what_must_happen_once_is_numbered_after_a_greeting() -> None:
 def test_silence_is_answered_by_the_same_message_with_the_same_number() -> None:
     session, player = session_of(), Player(HELLO, None, None, None, DONE)
     player.run(session.do(write()))
-    messages = {step.message for step in player.steps[1:] if hasattr(step, "message")}
+    messages = {send.message for send in player.of(Send)[1:]}
     assert len(messages) == 1
     assert [one.number for one in player.sent[1:]] == [1] * 4
 
@@ -98,7 +98,7 @@ def test_each_silence_is_waited_for_twice_as_long_up_to_a_limit() -> None:
     session = session_of(first_resend=0.5, longest_resend=3.0)
     player = Player(None, None, None, None, None, WireReply(5))
     assert do_read(session, player) == 5
-    waited = [step.patience for step in player.steps if hasattr(step, "patience")]
+    waited = [send.patience for send in player.of(Send)]
     assert waited == [0.5, 1.0, 2.0, 3.0, 3.0, 3.0]
 
 
@@ -221,7 +221,7 @@ def test_reads_go_to_the_writer_when_no_read_only_server_answers() -> None:
     assert (player.addresses[0], player.addresses[-1]) == (READER, WRITER)
     assert session.target.is_reader_away
     # The next one does not wait.
-    player.answers = [WireReply(6)]
+    player.answers[:] = [WireReply(6)]
     assert do_read(session, player) == 6
     assert player.addresses[-1] == WRITER
 

@@ -133,7 +133,7 @@ def test_a_type_that_turns_into_itself_is_refused() -> None:
 def test_a_subclass_of_a_registered_type_is_not_covered() -> None:
     register_money()
     with pytest.raises(EncodingError, match="a value of type Dear cannot be stored"):
-        dumps(type("Dear", (Money,), {})(1, "EUR"))
+        dumps(type("Dear", (Money,), {})(Decimal(1), "EUR"))
 
 
 @pytest.mark.usefixtures("registry")
