@@ -148,6 +148,7 @@ def test_what_is_not_there_is_told_and_not_made(
 
 READING_ONLY = """
 import os, sys
+import portalocker  # which looks where temporary files can be written
 from pyzdb.cli.check import main
 from pyzdb.engine.database import HISTORY_LIMIT
 
@@ -162,6 +163,7 @@ sys.exit(main(sys.argv[1:]))
 """A program that may write nothing, whoever runs it."""
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("lock_file", [True, False])
 def test_a_database_is_checked_without_permission_to_write(path: str, lock_file: bool) -> None:
     if not lock_file:  # as in a copy of a backup

@@ -414,6 +414,7 @@ def test_a_thread_that_ends_leaves_no_socket_behind(db: Any) -> None:
 # --- a query in the middle of another one --------------------------------------------------------
 
 
+@pytest.mark.untraced
 def test_a_signal_handler_may_write_at_any_moment(db: Any) -> None:
     db["plain"] = db["handled"] = handled = 0
     done = False
@@ -440,6 +441,7 @@ def test_a_signal_handler_may_write_at_any_moment(db: Any) -> None:
     assert db._run() == {"plain": 1500, "handled": handled}
 
 
+@pytest.mark.untraced
 def test_a_signal_handler_uses_the_lock_of_its_thread(db: Any) -> None:
     db["x"] = 0
 
@@ -457,6 +459,7 @@ def test_a_signal_handler_uses_the_lock_of_its_thread(db: Any) -> None:
     assert db["x"]._run() == 1
 
 
+@pytest.mark.untraced
 def test_a_finalizer_may_write(db: Any) -> None:
     class Written:
         def __init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import subprocess
 import sys
@@ -14,11 +15,11 @@ import zmq
 import pyzdb.errors
 from pyzdb.cli.terminal import CONTINUATION, PROMPT
 from pyzdb.operations.table import TABLE
-from pyzdb.protocol.messages import MODES, WireReply
 from pyzdb.values.tags import TAGS
 from tests.support.pages import PAGES, Shell, blocks, commands, headings, text_of
 from tests.support.programs import LIMIT, ROOT, Server, environment, raw_socket, run, script
 from tests.torture.__main__ import TESTS
+from tests.unit.test_layers import BELOW
 
 README_LINES = 200
 """Lines of the README at most: whoever wants more reads on."""
@@ -29,6 +30,10 @@ NOT_RUN = {
     ),
     ".venv/bin/pip install '.[test]' && .venv/bin/python -m pytest": "this is what runs",
     ".venv/bin/python examples/iso_codes.py": "test_example.py runs it with data of its own",
+    "make venv": "what runs is in such an environment",
+    "make check": "this is what runs",
+    "make test": "this is what runs",
+    ".venv/bin/python -m pytest tests/unit/storage": "this is what runs",
     "python -m benchmarks --rounds 5 --json run.json": "test_benchmarks.py has a short form",
     "python -m benchmarks --from run.json --plot docs/benchmarks.svg": "the same",
 }
@@ -204,7 +209,28 @@ def test_the_page_of_the_protocol_names_every_function_of_a_container() -> None:
         assert set(shown[kind.__name__][1]) == set(table) - reads
 
 
-def test_the_page_of_the_protocol_names_every_tag_and_mode() -> None:
+def test_the_page_of_the_protocol_names_every_tag() -> None:
     page = text_of("docs/protocol.md")
-    for name in (*TAGS, *MODES, *WireReply.__struct_fields__):
+    for name in TAGS:
         assert f"`{name}`" in page, name
+
+
+def test_the_glossary_leads_to_modules_and_classes() -> None:
+    rows = re.findall(r"^\| ([a-z ]+) \| .* \| `([\w.]+)` \|$", text_of("docs/design.md"), re.M)
+    words = [word for word, _ in rows]
+    assert words == sorted(set(words))
+    assert words
+    for word, where in rows:
+        assert pkgutil.resolve_name(f"pyzdb.{where}"), word
+
+
+def test_the_table_of_the_packages_is_that_of_the_layers() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| .* \| (.*) \|$", text_of("docs/design.md"), re.M)
+    everywhere = {"errors", "paths"}
+    shown = {name: set(re.findall(r"`(\w+)`", cell)) - everywhere for name, cell in rows}
+    own = {"pyzdb", "__main__"}
+    known = {name: set(below.split()) - everywhere - own for name, below in BELOW.items()}
+    assert set(shown) == set(known) - own
+    for name, below in shown.items():
+        assert below == known[name] or name in ("server", "cli"), name
+    assert known["server"] == set(known) - everywhere - own - {"client", "server", "cli"}

@@ -21,6 +21,8 @@ from tests.torture.processes import free_uris
 
 PAGES = (
     "README.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
     *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")),
 )
 """The pages, by their path in the repository."""

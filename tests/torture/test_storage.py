@@ -10,6 +10,8 @@ import pytest
 
 from tests.torture import cuts, equal, failpoints, faults, flips, full, moves, power, syncs
 
+pytestmark = pytest.mark.untraced
+
 SHORT: dict[ModuleType, tuple[str, ...]] = {
     cuts: ("--last", "0", "--places", "60"),
     equal: ("--runs", "5", "--steps", "20"),

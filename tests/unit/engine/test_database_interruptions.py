@@ -24,6 +24,8 @@ from tests.support.disks import FaultyDisk
 from tests.support.engine import Engine
 from tests.torture.faults import FAULTS, Interruption
 
+pytestmark = pytest.mark.untraced
+
 ONE = Command((), "__setitem__", ("x", 5))
 APPEND = Command(("l",), "append", (4,))
 

@@ -541,6 +541,7 @@ def test_a_closed_follower_holds_no_file(writer: Engine, reader: Following) -> N
     assert len(os.listdir("/proc/self/fd")) == len(before)
 
 
+@pytest.mark.untraced
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of files that are open just then
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_look_that_finds_no_memory_anywhere_is_made_again(

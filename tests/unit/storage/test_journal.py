@@ -382,6 +382,7 @@ def test_never_leaves_the_syncing_to_the_system(filename: str) -> None:
     journal.abandon()
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_journal_that_is_interrupted_goes_on_whole_or_not_at_all(
     tmp_path: Path, fault: type[BaseException]
