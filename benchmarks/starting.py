@@ -19,7 +19,7 @@ from benchmarks.processes import fresh_python
 from benchmarks.tree import document
 from pyzdb.engine.commits import STAMP
 from pyzdb.engine.database import Database
-from pyzdb.protocol.messages import Request, decode_request, encode_request
+from pyzdb.protocol.requests import Write, decode_request, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_store import FileStore
@@ -115,9 +115,7 @@ def make_journal(path: Path, count: int) -> None:
 
 def _set(number: int, key: str, value: object) -> bytes:
     return encode_request(
-        Request(
-            "write", 2, (), "__setitem__", (key, value), client=CLIENT, number=number, tagged=False
-        )
+        Write((), "__setitem__", (key, value), client=CLIENT, number=number, version=2)
     )
 
 

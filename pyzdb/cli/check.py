@@ -18,14 +18,13 @@ from contextlib import contextmanager
 from typing import Any
 
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
-from pyzdb.engine.database import Database
+from pyzdb.engine.replica import Replica
 from pyzdb.paths import Path, path_text
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.file_lock import FileLock
 from pyzdb.storage.layout import Layout
-from pyzdb.storage.memory import ReadOnlyStore
 from pyzdb.storage.parts import Part, part_names
 from pyzdb.storage.repair import repair, unrepairable
 from pyzdb.values.types import File
@@ -70,7 +69,7 @@ def _check(filename: str, wanted: bool) -> int:
 def _missing(folder: FileFolder, disk: Disk, contents: Contents) -> Iterator[str]:
     """A line for each large file that the tree names and that is not there. Raises CorruptFile
     for a record that cannot be done."""
-    database = Database(ReadOnlyStore(), folder=folder)
+    database = Replica(folder)
     database.load(contents.state, 0 if contents.snapshot is None else contents.snapshot.sequence)
     for sequence, body in contents.records():
         database.replay(sequence, body)

@@ -23,8 +23,9 @@ from pyzdb.client.driver import GOODBYE, Driver
 from pyzdb.errors import ConnectionClosed, PyzdbError
 from pyzdb.operations.table import TABLE
 from pyzdb.paths import Path, Value
+from pyzdb.protocol.commands import Command, Get
 from pyzdb.protocol.holding import Holding
-from pyzdb.protocol.messages import Command, Get, Request
+from pyzdb.protocol.requests import Batch, Exec, Read, Request, Write
 from pyzdb.protocol.session import USUAL_WAITS, Target, Waits
 from pyzdb.proxy.root import Root
 from pyzdb.transport.sockets import Context, check, new_context
@@ -130,19 +131,19 @@ class Connection:
     def exec(self, source: str) -> str:
         """Run Python source in the server, and return what it printed. Raises ExecRefused, and
         ExecFailed with what it printed when it fails."""
-        printed: str = self._do(Request("exec", 2, command=source))
+        printed: str = self._do(Exec(command=source, version=2))
         return printed
 
     def fetch(self, index: Path) -> Value:
         """Return what is at a path, or raise why there is nothing."""
-        return self._read(Request("read", 2, index, None, (), _NO_NAMES))
+        return self._read(Read(index, None, (), _NO_NAMES, version=2))
 
     def query(self, command: Command) -> Value:
         """Do one command and return its result, or raise its error."""
         index, func = command.index, command.func
         if func in READS:
-            return self._read(Request("read", 2, index, func, command.args, command.kwargs))
-        request = Request("write", 2, index, func, command.args, command.kwargs)
+            return self._read(Read(index, func, command.args, command.kwargs, version=2))
+        request = Write(index, func, command.args, command.kwargs, version=2)
         return self._do(request, once=bool(index) or func not in _IDEMPOTENT)
 
     def _read(self, request: Request) -> Value:
@@ -171,7 +172,7 @@ class Connection:
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Value]:
         """Do all commands or none, and return their results."""
         # A Get is sent as a Command without its last fields, and read as one.
-        request = Request("batch", 2, commands=commands)  # type: ignore[arg-type]
+        request = Batch(commands=commands, version=2)  # type: ignore[arg-type]
         results: list[Value] = self._do(request)
         return results
 

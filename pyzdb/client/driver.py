@@ -26,7 +26,8 @@ from pyzdb.client.identity import who
 from pyzdb.errors import AddressError, ConnectionClosed, NoSocket, PyzdbError
 from pyzdb.paths import Value
 from pyzdb.protocol.holding import Holding
-from pyzdb.protocol.messages import Request, WireReply, decode_reply
+from pyzdb.protocol.replies import WireReply, decode_reply
+from pyzdb.protocol.requests import Request
 from pyzdb.protocol.session import Session, Target
 from pyzdb.protocol.steps import (
     Diagnose,

@@ -1,4 +1,4 @@
-"""The one way in which a change lasts: a record in the journal, and an answer that is kept.
+"""The one way in which a change lasts: a commit.
 
 Rules this module keeps:
 
@@ -8,7 +8,7 @@ Rules this module keeps:
   is answered or written, and the server ends. The next start has what was acknowledged.
 - A record is the time it was made (seconds since the epoch, as a little-endian double) and the
   message itself, in which all that could come out differently another time is resolved. Replaying
-  it is the same code as handling it.
+  it is the same code as handling it, over a log that only hands out its number and its time.
 """
 
 from __future__ import annotations
@@ -16,21 +16,15 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from pyzdb.engine.client_table import ClientTable
+from pyzdb.engine.history import Step
 from pyzdb.engine.locks import Lock, LockGrant
 from pyzdb.engine.tree import CHANGED, EDITING, SETTLED, Tree
-from pyzdb.errors import ChangeFailed, OperationError, StorageFull, SyncFailed
-from pyzdb.protocol.messages import (
-    RENEW,
-    Envelope,
-    Reply,
-    Request,
-    encode_reply,
-    encode_request,
-    encode_value,
-)
+from pyzdb.errors import ChangeFailed, OperationError, ReadOnlyError, StorageFull, SyncFailed
+from pyzdb.protocol.replies import Reply, encode_reply, encode_value
+from pyzdb.protocol.requests import Envelope, GiveLockBack, Renew, Request, encode_request
 from pyzdb.storage.store import Store
 
 STAMP = struct.Struct("<d")
@@ -38,42 +32,131 @@ STAMP = struct.Struct("<d")
 BROKEN = "a change failed half-way: the server ends, and starts with all that was acknowledged"
 
 
-def do_nothing() -> None:
-    """What is left to do of a change that is done."""
+class Commit(NamedTuple):
+    """What lasts: ``sequence`` is its number in the journal, ``step`` who did what, when and
+    where, and all changes of the tree that this came to, in order."""
+
+    sequence: int
+    step: Step
+
+
+class Log(Protocol):
+    """Where commits get their numbers and times from. ``is_live`` is False for what was done
+    before and is done again."""
+
+    is_live: bool
+
+    def begin(self, message: bytes, spare: bool) -> float:
+        """Make the record of a message, and room for it, and return its time. Raises
+        ReadOnlyError and StorageFull."""
+
+    def append(self) -> int:
+        """Add that record, and return its number."""
+
+    def flush(self) -> None:
+        """Make all records durable. Raises SyncFailed."""
+
+    def fail(self, reason: str) -> None:
+        """Take nothing more, and give up what is not durable."""
+
+
+class JournalLog:
+    """Commits that are made now, in a store; ``clock`` gives seconds since the epoch."""
+
+    is_live = True
+
+    def __init__(self, store: Store, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._clock = clock
+        self._body = b""
+        self.flush = store.flush
+        self.fail = store.fail
+
+    def begin(self, message: bytes, spare: bool) -> float:
+        now = self._clock()
+        self._body = STAMP.pack(now) + message
+        self._store.reserve(len(self._body), spare)
+        return now
+
+    def append(self) -> int:
+        return self._store.append(self._body)
+
+
+class ReadOnlyLog:
+    """Of a database that another server writes: there are no commits of its own."""
+
+    is_live = True
+
+    def begin(self, message: bytes, spare: bool) -> float:
+        raise ReadOnlyError("this server only reads: write to the one that keeps the database")
+
+    def append(self) -> int:
+        raise ReadOnlyError("this server only reads")
+
+    def flush(self) -> None:
+        pass
+
+    def fail(self, reason: str) -> None:
+        pass
+
+
+class _Replay:
+    """The record that is done again."""
+
+    is_live = False
+
+    def __init__(self, sequence: int, when: float) -> None:
+        self._sequence = sequence
+        self._when = when
+
+    def begin(self, message: bytes, spare: bool) -> float:
+        return self._when
+
+    def append(self) -> int:
+        return self._sequence
+
+    def flush(self) -> None:
+        pass
+
+    def fail(self, reason: str) -> None:
+        pass
 
 
 class Commits:
-    """The commits of one database, for what it holds: ``tree``, ``lock`` and ``answers``.
+    """The commits of one database, for what it holds: ``tree``, ``lock`` and ``clients``.
 
     ``sequence`` is the number of the last one, ``now`` the time of the one under way (seconds since
-    the epoch), ``replayed`` the number of the record that is being done again (0: none is).
+    the epoch).
     """
 
     def __init__(
-        self,
-        store: Store,
-        clock: Callable[[], float],
-        tree: Tree,
-        lock: Lock,
-        answers: ClientTable,
-        sequence: int,
+        self, log: Log, tree: Tree, lock: Lock, clients: ClientTable, sequence: int
     ) -> None:
-        self._store = store
-        self._clock = clock
+        self._log = log
         self._tree = tree
         self._lock = lock
-        self._answers = answers
+        self._clients = clients
         self.sequence = sequence
         self.now = 0.0
-        self.replayed = 0
-        self._body = b""
-        self._unflushed = False
+        self._pending: list[Commit] = []
 
-    def begin_replay(self, sequence: int, body: bytes) -> bytes:
-        """Take a record to be done again, and return its message."""
-        self.replayed = sequence
-        (self.now,) = STAMP.unpack_from(body)
-        return body[STAMP.size :]
+    @property
+    def is_live(self) -> bool:
+        """False while a record is done again."""
+        return self._log.is_live
+
+    def replay(self, sequence: int, body: bytes, do: Callable[[bytes], object]) -> None:
+        """Have ``do`` do again what a record says; it is given the message."""
+        log = self._log
+        (when,) = STAMP.unpack_from(body)
+        self._log = _Replay(sequence, when)
+        try:
+            do(body[STAMP.size :])
+            self.settle()
+            self.sequence = sequence  # of a record that came to nothing, too
+        finally:
+            self._log = log
+            self._pending.clear()  # others had them when they were new
 
     def reserve(self, message: bytes, spare: bool = False) -> None:
         """Make the record of a message, and room for it, before anything changes; with ``spare``
@@ -81,31 +164,26 @@ class Commits:
 
         Raises ReadOnlyError and StorageFull.
         """
-        if self.replayed:
-            return
         if self._lock.ended is not None:
             # The journal must know that the lock is free before anyone else writes.
             self._end_lock(self._lock.ended)
-        self.now = self._clock()
-        self._body = STAMP.pack(self.now) + message
-        self._store.reserve(len(self._body), spare)
+        self.now = self._log.begin(message, spare)
 
     def answer_to(self, request: Request, reply: Reply) -> bytes:
         """The answer to a change, which is made before the change is kept. Raises EncodingError
         and OperationError when there can be none."""
-        replayed = self.replayed
-        if not replayed and reply.error is None:
-            return encode_value(reply, request.version, self._store.sequence + 1)
-        # Earlier versions kept a change that had such an answer.
-        if replayed and not request.number:
-            return b""
-        return encode_reply(reply, request.version, replayed or self._store.sequence + 1)
+        sequence = self.sequence + 1
+        if self._log.is_live:
+            return encode_value(reply, request.version, sequence)
+        # Earlier versions kept a change that had an answer which cannot be sent.
+        return encode_reply(reply, request.version, sequence) if request.number else b""
 
     def commit(
         self,
         envelope: Envelope,
-        answer: bytes = b"",
-        finish: Callable[..., None] = do_nothing,
+        answer: bytes,
+        step: Step,
+        finish: Callable[..., None] | None = None,
         *args: Any,
     ) -> bytes:
         """Keep a change for which there are room and an answer; ``finish`` does the rest of it.
@@ -117,64 +195,62 @@ class Commits:
         if tree.state is EDITING:  # source that the server runs may have caught what says so
             raise OperationError("a change was interrupted")
         tree.state = CHANGED
-        if self.replayed:
-            self.sequence = self.replayed
-        else:
-            self.sequence = self._store.append(self._body)
-            self._unflushed = True
+        self.sequence = sequence = self._log.append()
+        self._pending.append(Commit(sequence, step))
         request = envelope.request
         if self._lock.held is not None:
             self._lock.note(request, self.now)
-        finish(*args)
+        if finish is not None:
+            finish(*args)
         if request.number:
-            self._answers.remember(request.client, request.number, answer, self.sequence)
+            self._clients.remember(request.client, request.number, answer, sequence)
         return answer
 
     def settle(self) -> None:
         """The answer of a commit is there: nobody can take it for an error any more."""
         self._tree.state = SETTLED
 
-    def flush(self) -> bool:
-        """Make all commits durable; True when there were any. Raises SyncFailed and ChangeFailed:
-        then nobody may be answered."""
-        if not self._unflushed:
-            return False
+    def flush(self) -> list[Commit]:
+        """Make all commits durable, and return those that have become so. Raises SyncFailed and
+        ChangeFailed: then nobody may be answered."""
+        if not self._pending:
+            return []
         try:
-            self._store.flush()
+            self._log.flush()
         except BaseException as error:
             self._tree.state = EDITING  # it shows what may not be durable
             if isinstance(error, SyncFailed):
                 raise
             self.end_unless_settled(error)
-        self._unflushed = False
-        return True
+        durable, self._pending = self._pending, []
+        return durable
 
     def end_unless_settled(self, error: BaseException) -> None:
         """Raise ChangeFailed when an error came between a change and the end of its commit."""
         if self._tree.state is SETTLED:
             return
-        self._store.fail(BROKEN)
+        self._log.fail(BROKEN)
         raise ChangeFailed(f"{BROKEN} ({type(error).__name__}: {error})") from error
 
-    # --- records of the server's own -------------------------------------------------------
+    # --- commits of the server's own -------------------------------------------------------
 
     def note_use_of_lock(self) -> None:
         """Have a restart know that a lock is used whose holder only reads."""
         assert self._lock.held is not None
         with contextlib.suppress(StorageFull):  # it is only a restart that would end it too soon
-            self._record(Request(RENEW, 2, token=self._lock.held.token))
+            self._record(Renew(version=2, token=self._lock.held.token))
 
     def _end_lock(self, ended: LockGrant) -> None:
         self._lock.ended = None
         try:
-            self._record(Request("unlock", 2, token=ended.token), spare=True)
+            self._record(GiveLockBack(version=2, token=ended.token), spare=True)
         except BaseException:
             self._lock.ended = ended
             raise
 
     def _record(self, request: Request, spare: bool = False) -> None:
-        """Make a record that changes nothing of the tree."""
+        """Make a commit that changes nothing of the tree."""
         envelope = Envelope(request, encode_request(request))
         self.reserve(envelope.message, spare)
-        self.commit(envelope)
+        self.commit(envelope, b"", Step(request.mode, (), self.now, "", []))
         self.settle()

@@ -12,9 +12,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import asdict
 
-from pyzdb.protocol.messages import Command, Envelope, Request, encode_request
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.requests import (
+    MODES,
+    Call,
+    ChangeRecord,
+    Envelope,
+    Request,
+    change_commands,
+    encode_request,
+)
 from pyzdb.storage.file_folder import FileFolder, with_files
 from pyzdb.storage.files import Files, IngestedFile, Moved, ingest
 from pyzdb.values.types import File
@@ -22,11 +31,11 @@ from pyzdb.values.types import File
 
 class Filing:
     """The files of one database's requests. ``files`` takes them in (None: none are), ``folder``
-    (default: that of ``files``) is where they lie (None: nowhere)."""
+    is where they lie (None: nowhere)."""
 
     def __init__(self, files: Files | None, folder: FileFolder | None) -> None:
         self._files = files
-        self._folder = files.folder if folder is None and files is not None else folder
+        self._folder = folder
         self._kept: list[IngestedFile] = []
         self._moved: list[tuple[Any, ...]] = []
 
@@ -37,11 +46,12 @@ class Filing:
                 self._files.finish(moved)
             self._moved.clear()
 
-    def tell(self, request: Request) -> None:
-        """Put full paths in the place of names in a request of a record."""
-        if request.tagged and self._folder is not None:
-            _change_files(request, self._folder.told)
-        self._moved += request.moved
+    def tell(self, record: Request) -> None:
+        """Put full paths in the place of names in a record, and take note of what it moved."""
+        if record.tagged and self._folder is not None:
+            _change_files(record, self._folder.told)
+        if isinstance(record, ChangeRecord):
+            self._moved += record.moved
 
     def take(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[IngestedFile]]:
         """Take every File of some commands, all or none: the commands to do, and what was taken.
@@ -90,38 +100,34 @@ class Filing:
         envelope: Envelope,
         commands: tuple[Command, ...],
         taken: Sequence[IngestedFile] = (),
-        printed: str | None = None,
-        failed: bool = False,
+        **more: Any,
     ) -> Envelope:
-        """What was asked, with what it came to in place of what it said, as a record has it."""
+        """What was asked, with what it came to in place of what it said, as a record has it;
+        ``more`` are further fields of the record."""
         request = envelope.request
-        if request.mode in ("batch", "exec"):
-            request = replace(request, commands=commands, command=printed)
-        else:
+        fields = asdict(request) | more
+        if isinstance(request, Call):
             (one,) = commands
-            request = replace(request, args=one.args, kwargs=one.kwargs)
+            fields |= {"args": one.args, "kwargs": one.kwargs}
+        else:
+            fields["commands"] = commands
         moved: tuple[Moved, ...] = tuple([each.moved for each in taken if each.moved is not None])
-        request = replace(request, version=2, moved=moved, failed=failed)
+        record_of = MODES[request.mode].record
+        assert record_of is not None
+        record = record_of(**(fields | {"version": 2, "moved": moved}))
         if self._folder is not None:
-            _change_files(request, self._folder.stored)
-        message = encode_request(request)
-        return Envelope(request, message, on_lock_socket=envelope.on_lock_socket)
+            _change_files(record, self._folder.stored)
+        return Envelope(record, encode_request(record), on_lock_socket=envelope.on_lock_socket)
 
 
 def _change_files(request: Request, change: Callable[[File], File]) -> None:
     """Change every File that a request names, in the request itself."""
-    if request.index is not None:
-        request.index = with_files(request.index, change)
-    request.args = with_files(request.args, change)
-    request.kwargs = with_files(request.kwargs, change)
-    request.commands = tuple(
-        [
-            Command(
-                with_files(one.index, change),
-                one.func,
-                with_files(one.args, change),
-                with_files(one.kwargs, change),
-            )
-            for one in request.commands
-        ]
+    change_commands(
+        request,
+        lambda command: Command(
+            with_files(command.index, change),
+            command.func,
+            with_files(command.args, change),
+            with_files(command.kwargs, change),
+        ),
     )

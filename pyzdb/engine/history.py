@@ -141,23 +141,27 @@ class History(UndoLog):  # type: ignore[misc]  # the library has no types
         # The library's own deletion expects one node and fails with a slice.
         list.__delitem__(self.root, places)
 
-    def undo_steps(self, count: int) -> None:
-        """Take back ``count`` steps. Raises HistoryError, and changes nothing, when there are
-        fewer."""
+    def undo_steps(self, count: int) -> list[Change]:
+        """Take back ``count`` steps, and return the changes that this came to. Raises
+        HistoryError, and changes nothing, when there are fewer."""
         self._check(count, self.done, "undo")
         self._tree.state = EDITING
         steps = self._walk(self.undo, count)
         # All at once: each may have dropped a key of the same large dict.
-        self._tree.revert([change for step in reversed(steps) for change in step.changes])
+        changes = [change for step in reversed(steps) for change in step.changes]
+        self._tree.revert(changes)
         self._tree.state = CHANGED
+        return [(path, redo, undo, size) for path, undo, redo, size in reversed(changes)]
 
-    def redo_steps(self, count: int) -> None:
-        """Do ``count`` undone steps again. Raises HistoryError like undo_steps."""
+    def redo_steps(self, count: int) -> list[Change]:
+        """Do ``count`` undone steps again, and return their changes. Raises HistoryError like
+        undo_steps."""
         self._check(count, self.undone, "redo")
         self._tree.state = EDITING
-        for step in self._walk(self.redo, count):
-            self._tree.redo(step.changes)
+        changes = [change for step in self._walk(self.redo, count) for change in step.changes]
+        self._tree.redo(changes)
         self._tree.state = CHANGED
+        return changes
 
     def _walk(self, move: Callable[[], None], count: int) -> list[Step]:
         """Go over steps of the log, and return them."""

@@ -18,41 +18,24 @@ Rules this module keeps:
 from __future__ import annotations
 
 import math
-import os
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any, NamedTuple
 
+from pyzdb.engine.lock_line import FIRST_RETURN, Line
 from pyzdb.errors import LockError
-from pyzdb.protocol.messages import CONFIGURE, Request, Waiting
-
-TOKEN_BYTES = 8
-"""Bytes of a token, of which one bit is dropped: every parser takes it, and nobody guesses it."""
-
-FIRST_RETURN = 0.002
-"""Seconds until who is next comes back at least: the lock is idle for so long, and a look at it
-costs a twentieth of that."""
-
-LONGEST_RETURN = 0.1
-"""Seconds until who waits comes back at most: a lock that is free is noticed soon."""
+from pyzdb.protocol.replies import Waiting
+from pyzdb.protocol.requests import MODES, GiveLockBack, Request, TakeLock
 
 HELD_SHARE = 0.1
 """The part of the time that the lock has been held after which who is next comes back: so little
 more does a turn take."""
-
-PLACE_KEPT = 1.0
-"""Seconds that a place in the line is kept for who does not come back: ten times the longest until
-it should, as a busy machine may be late, and as long as others wait for the dead."""
-
-MAX_WAITING = 10_000
-"""Places in the line: more than a server has clients. Who comes when it is full waits without."""
 
 NAME_SHOWN = 200
 """Characters of the id of a client that others are shown."""
 
 _LOST = "the lock is lost: its lease ended, and what comes from its holder is refused"
 
-_OF_OTHERS = frozenset({"unlock", CONFIGURE})
+_OF_OTHERS = frozenset({"unlock", "configure"})
 """What a record may be under a lock without showing that it is used."""
 
 
@@ -71,47 +54,6 @@ class LockGrant(NamedTuple):
         return f"{name} since {datetime.fromtimestamp(self.since, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-class Line:
-    """Who waits for the lock, in order of asking; times are seconds of a monotonic clock.
-
-    ``kept`` tells until when each place is; each request looks whether there is one.
-    """
-
-    def __init__(self) -> None:
-        self.kept: dict[object, float] = {}
-
-    def wait(self, who: object, now: float, pace: float) -> float:
-        """Give or keep the place of ``who`` (None: it has none), and return the seconds until it is
-        to come back: ``pace`` for the first."""
-        ahead = 0
-        if who is not None:
-            self._drop_dead(now)
-            if len(self.kept) >= MAX_WAITING and who not in self.kept:
-                self.kept = {each: end for each, end in self.kept.items() if now < end}
-            if len(self.kept) < MAX_WAITING or who in self.kept:
-                self.kept[who] = now + PLACE_KEPT
-            places = islice(self.kept, int(LONGEST_RETURN / FIRST_RETURN))
-            ahead = next((place for place, each in enumerate(places) if each == who), MAX_WAITING)
-        return min(pace * (ahead + 1), LONGEST_RETURN)
-
-    def is_first(self, who: object, now: float) -> bool:
-        """True when nobody who still waits came before ``who``."""
-        self._drop_dead(now)
-        return not self.kept or next(iter(self.kept)) == who
-
-    def leave(self, who: object) -> None:
-        """Give up a place, if there is one."""
-        self.kept.pop(who, None)
-
-    def _drop_dead(self, now: float) -> None:
-        kept = self.kept
-        while kept:
-            first = next(iter(kept))
-            if now < kept[first]:
-                return
-            del kept[first]
-
-
 class Lock:
     """The lock of one database. Times are seconds of a monotonic clock, but those that are called
     a date, which are seconds since the epoch.
@@ -128,14 +70,14 @@ class Lock:
         self._ends_in_journal = 0.0
         self._used = 0.0  # the date of the last record that shows it in use
 
-    def take(self, held: LockGrant, now: float) -> None:
+    def grant(self, held: LockGrant, now: float) -> None:
         """Give the lock to somebody, with a full lease."""
         self.held = held
         self._taken = now
         self._ends = self._ends_in_journal = now + held.lease
         self._used = held.since
 
-    def free(self) -> None:
+    def release(self) -> None:
         """Take the lock back."""
         self.held = None
 
@@ -162,11 +104,11 @@ class Lock:
             raise LockError(_LOST)
         who = _who(request)
         if gives_up(request) or (
-            held is None and (request.mode != "lock" or self.line.is_first(who, now))
+            held is None and (type(request) is not TakeLock or self.line.is_first(who, now))
         ):
             self.line.leave(who)
             return True
-        return request.mode == "hello"
+        return not MODES[request.mode].waits
 
     def wait(self, request: Request, now: float) -> Waiting:
         """What who has to wait is told; it has a place in the line from now on."""
@@ -202,11 +144,11 @@ class Lock:
             return
         token, lease, version, *more = state
         if not more:  # earlier versions kept no more, and a restart gave a full lease
-            self.take(LockGrant(token, lease, version), now)
+            self.grant(LockGrant(token, lease, version), now)
             self._used = math.inf
             return
         client, since, used = more
-        self.take(LockGrant(token, lease, version, client, since), now)
+        self.grant(LockGrant(token, lease, version, client, since), now)
         self._used = used
 
     def resume(self, now: float, date: float) -> None:
@@ -223,12 +165,7 @@ def gives_up(request: Request) -> bool:
     """True for a message of a client that gives back what it may have been granted, and asks for
     the lock no more: it names itself and not a token, which it has not heard of."""
     names_itself = bool(request.client) and request.number > 0
-    return request.mode == "unlock" and request.token is None and names_itself
-
-
-def new_token() -> int:
-    """A fencing token."""
-    return int.from_bytes(os.urandom(TOKEN_BYTES)) >> 1
+    return type(request) is GiveLockBack and request.token is None and names_itself
 
 
 def _who(request: Request) -> object:

@@ -66,6 +66,11 @@ class SaveScheduler:
                 self._postpone(str(error))
 
     @property
+    def fd(self) -> int | None:
+        """Readable when the running save has ended; None without one."""
+        return self._store.save_fd
+
+    @property
     def running(self) -> bool:
         """True while a save is under way."""
         return self._started > self._ended

@@ -10,7 +10,7 @@ from pyzdb.errors import OperationError, QueryError
 from pyzdb.operations.containers import own
 from pyzdb.operations.edits import Change
 from pyzdb.operations.order import Positions
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 
 Savepoint = tuple[int, bool]
 """How many changes there were, and whether the tree was plain."""

@@ -36,7 +36,8 @@ from pyzdb.operations.edits import Change, Edit, UndoRedo
 from pyzdb.operations.order import Positions
 from pyzdb.operations.table import TABLE, Operation
 from pyzdb.paths import Path, key_text, path_text
-from pyzdb.protocol.messages import Command, Envelope
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.requests import Envelope
 from pyzdb.values.plain import MAX_DEPTH, TAG, is_plain
 
 _ARITHMETIC = Context(prec=28, traps=[DivisionByZero, InvalidOperation, Overflow])

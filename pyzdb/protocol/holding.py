@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pyzdb.errors import LockError, LockTimeout
-from pyzdb.protocol.messages import WireReply
+from pyzdb.protocol.replies import WireReply
 
 
 class Holding:

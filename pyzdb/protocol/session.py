@@ -25,7 +25,16 @@ from pyzdb.errors import LockError, OutcomeUnknown, PyzdbError, ServerTimeout
 from pyzdb.paths import Value
 from pyzdb.protocol.holding import Holding, not_granted
 from pyzdb.protocol.leases import lease_of, patience_of
-from pyzdb.protocol.messages import Request, WireReply, encode_request
+from pyzdb.protocol.replies import WireReply
+from pyzdb.protocol.requests import (
+    Call,
+    GiveLockBack,
+    Hello,
+    Read,
+    Request,
+    TakeLock,
+    encode_request,
+)
 from pyzdb.protocol.steps import (
     Diagnose,
     Heard,
@@ -80,7 +89,7 @@ is asked whether there is such a commit: far more than it takes to read it."""
 SHORTEST = 0.001
 """Seconds that are too few to wait for: sockets count in milliseconds."""
 
-_PROBE = encode_request(Request("read", 2, (), "__len__"))
+_PROBE = encode_request(Read((), "__len__", version=2))
 """What is asked of a server only to see whether it answers."""
 
 
@@ -259,7 +268,7 @@ class Session:
 
     def _sequence(self) -> Steps[int]:
         """The number of the last commit of the server."""
-        request = Request("hello", 2)
+        request = Hello(version=2)
         state: dict[str, int] = yield from self.ask(request, self.first(request))
         return state["sequence"]
 
@@ -284,7 +293,7 @@ class Session:
         before = self._number
         try:
             granted: dict[str, Value] = yield from self.do(
-                Request("lock", 2, lease=lease), patience
+                TakeLock(lease=lease, version=2), patience
             )
             heard = yield Reach(granted["uri"])
             holding.use_at(heard.text or self._uri, self._uri)
@@ -307,7 +316,7 @@ class Session:
             )
         holding.check()
         try:
-            yield from self.do(Request("unlock", 2))
+            yield from self.do(GiveLockBack(version=2))
         except (LockError, GeneratorExit):
             raise
         except BaseException:
@@ -328,7 +337,7 @@ class Session:
         which waits no more. What it asked for before and arrives late has an older number, and is
         refused."""
         self._number += 1
-        request = Request("unlock", 2, client=self.id, number=self._number, token=token)
+        request = GiveLockBack(client=self.id, number=self._number, token=token, version=2)
         request.since = self.since or 0
         message = encode_request(request)
         try:
@@ -422,7 +431,8 @@ class _Trial:
                 pause = max(0.0, min(reply.lock.back, limit - waited))
             request.client = self._session.id  # which keeps a place in the line
         yield Tell(reason, waited)
-        request.ticket = reply.ticket
+        if isinstance(request, Call):
+            request.ticket = reply.ticket
         self.message = None
         yield Pause(pause)
         self._back = min(self._back * 1.5, target.waits.longest_return)

@@ -27,7 +27,7 @@ from typing import TypeAlias, TypeVar
 
 import msgspec
 
-from pyzdb.protocol.messages import WireReply
+from pyzdb.protocol.replies import WireReply
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):

@@ -23,7 +23,7 @@ import msgspec
 from pyzdb.errors import PyzdbError
 from pyzdb.operations.table import TABLE
 from pyzdb.paths import Path, path_text
-from pyzdb.protocol.messages import Command, Get
+from pyzdb.protocol.commands import Command, Get
 from pyzdb.values.types import Lazy
 
 FUNCTIONS = frozenset(name for functions in TABLE.values() for name in functions)

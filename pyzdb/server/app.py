@@ -29,11 +29,13 @@ from types import FrameType
 import zmq
 
 import pyzdb
-from pyzdb.engine.database import HISTORY_LIMIT, SNAPSHOT_BYTES, Database
+from pyzdb.engine.core import HISTORY_LIMIT
+from pyzdb.engine.database import SNAPSHOT_BYTES, Database
+from pyzdb.engine.replica import Replica
 from pyzdb.errors import ExecRefused, FilesReplaced
 from pyzdb.server.broker import LINGER, Broker, bound
 from pyzdb.server.door import raise_limit
-from pyzdb.server.follower import Follower, Replica
+from pyzdb.server.follower import Follower
 from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.file_folder import FileFolder

@@ -20,13 +20,10 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 
-from pyzdb.engine.database import Database
-from pyzdb.errors import CorruptFile, StaleReplica, StorageError
-from pyzdb.protocol.messages import Envelope, Reply, encode_reply
+from pyzdb.engine.replica import Replica
+from pyzdb.errors import CorruptFile, StorageError
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk, Identity, database_path
-from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.memory import ReadOnlyStore
 from pyzdb.storage.parts import Record, part_names
 from pyzdb.storage.published import published
 from pyzdb.storage.reader import Durable, JournalReader
@@ -53,30 +50,6 @@ STALE_AFTER = 60.0
 """Seconds after which what was read last is too old to be served."""
 
 logger = logging.getLogger(__name__)
-
-
-class Replica(Database):
-    """A database that another server writes, told by `load` and `replay` what to hold.
-
-    ``catch_up`` is called when a client wants what is not there yet. While ``stale`` says why the
-    files cannot be read, every request gets that for an answer.
-    """
-
-    def __init__(self, folder: FileFolder | None = None) -> None:
-        super().__init__(ReadOnlyStore(), folder=folder)
-        self.catch_up: Callable[[], object] = lambda: None
-        self.stale: str | None = None
-
-    def answer(self, envelope: Envelope) -> bytes | Envelope:
-        request = envelope.request
-        if request.at_least > self.sequence:
-            self.catch_up()
-            if request.at_least > self.sequence:
-                return encode_reply(Reply(wait="behind"), 2, self.sequence)
-        if self.stale is not None:
-            error = StaleReplica(self.stale)
-            return encode_reply(Reply(error=error), request.version, self.sequence)
-        return super().answer(envelope)
 
 
 class Follower:

@@ -20,9 +20,10 @@ from collections.abc import Callable, Sequence
 
 import zmq
 
-from pyzdb.engine.database import Database
+from pyzdb.engine.core import Core
 from pyzdb.errors import MessageError
-from pyzdb.protocol.messages import Envelope, Reply, encode_reply
+from pyzdb.protocol.replies import encode_reply, failed
+from pyzdb.protocol.requests import Envelope
 from pyzdb.server.poller import Events, Poller, give_way, new_poller
 from pyzdb.transport.sockets import AT_ONCE, Socket, readable, receive, send
 
@@ -48,7 +49,7 @@ class ServerLoop:
 
     def __init__(
         self,
-        database: Database,
+        database: Core,
         sockets: Sequence[Socket],
         lock_socket: Socket | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -137,7 +138,7 @@ class ServerLoop:
             while socket.get(zmq.RCVMORE):
                 socket.recv()
             error = MessageError("a message has one part, this one has more")
-            return encode_reply(Reply(error=error), version=1)
+            return encode_reply(failed(error, 1), 1)
         answer = self._database.handle(frame.bytes, socket is self._lock_socket)
         if isinstance(answer, bytes):
             return answer

@@ -1,4 +1,4 @@
-"""Stores without files: one that keeps all in memory, and one that keeps nothing."""
+"""A store without files, which keeps all in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from io import BytesIO
 
-from pyzdb.errors import ReadOnlyError, SnapshotFailed
+from pyzdb.errors import SnapshotFailed
 from pyzdb.storage.snapshot import State, dump_state, load_state
 from pyzdb.storage.store import Recovered
 
@@ -98,50 +98,3 @@ class MemoryStore:
         self.flush()
         if self.save_fd is not None:
             self.finish_save()
-
-
-class ReadOnlyStore:
-    """For a database that another process writes: it takes nothing."""
-
-    sequence = journal_size = snapshot_size = 0
-    snapshot_is_missing = False
-    save_fd: int | None = None
-
-    def take(self) -> Recovered:
-        return Recovered(None, 0, iter(()), [])
-
-    def begin(self) -> list[str]:
-        return []
-
-    def reserve(self, size: int, spare: bool = False) -> None:
-        raise ReadOnlyError("this server only reads: write to the one that keeps the database")
-
-    def append(self, body: bytes) -> int:
-        raise ReadOnlyError("this server only reads")
-
-    def fail(self, reason: str) -> None:
-        pass
-
-    def flush(self) -> None:
-        pass
-
-    def tick(self) -> float | None:
-        return None
-
-    def save(self, state: Callable[[], State]) -> None:
-        self.reserve(0)
-
-    def start_save(self, state: Callable[[], State]) -> None:
-        self.reserve(0)
-
-    def cancel_save(self) -> None:
-        pass
-
-    def save_is_over(self, now: float) -> bool:
-        return False
-
-    def finish_save(self) -> str | None:
-        return None
-
-    def close(self) -> None:
-        pass

@@ -11,7 +11,7 @@ import pytest
 
 from pyzdb.cli import FAILED, OK
 from pyzdb.cli.check import main
-from pyzdb.engine.database import HISTORY_LIMIT
+from pyzdb.engine.core import HISTORY_LIMIT
 from pyzdb.errors import NewerFormat
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.layout import Layout
@@ -150,7 +150,8 @@ READING_ONLY = """
 import os, sys
 import portalocker  # which looks where temporary files can be written
 from pyzdb.cli.check import main
-from pyzdb.engine.database import HISTORY_LIMIT
+from pyzdb.engine.core import HISTORY_LIMIT
+
 
 def refuse(event, arguments):
     changes = event in ("os.rename", "os.remove", "os.truncate", "os.mkdir", "os.link")

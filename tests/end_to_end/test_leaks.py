@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 from pyzdb.client import client
+from pyzdb.engine.replica import Replica
 from pyzdb.errors import PyzdbError
-from pyzdb.protocol.messages import Command, Request, encode_request
-from pyzdb.server.follower import Follower, Replica
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.requests import Batch, Exec, GiveLockBack, Read, Write, encode_request
+from pyzdb.server.follower import Follower
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
 from pyzdb.storage.memory import MemoryStore
@@ -57,11 +59,11 @@ def growth(meet: Callable[[], Any], times: int = TIMES) -> int:
 
 
 def _write(index: tuple[Any, ...], func: str, args: tuple[Any, ...] = ()) -> bytes:
-    return encode_request(Request("write", 2, index, func, args, client="c", number=1))
+    return encode_request(Write(index, func, args, client="c", number=1, version=2))
 
 
 def _read(*command: Any) -> bytes:
-    return encode_request(Request("read", 2, *command))
+    return encode_request(Read(*command, version=2))
 
 
 MESSAGES = {
@@ -79,19 +81,18 @@ MESSAGES = {
     "a write": _write(("l",), "remove", (7,)),
     "undo": _write((), "undo", (9,)),
     "wrong arguments": _write((), "undo", (1, 2, 3)),
-    "unlock": encode_request(Request("unlock", 2)),
-    "a late token": encode_request(Request("read", 2, (), token=99)),
-    "exec is off": encode_request(Request("exec", 2, command="1")),
-    "a batch": encode_request(Request("batch", 2, commands=(Command(("no",), "pop"),))),
+    "unlock": encode_request(GiveLockBack(version=2)),
+    "a late token": encode_request(Read((), token=99, version=2)),
+    "exec is off": encode_request(Exec(command="1", version=2)),
+    "a batch": encode_request(Batch(commands=(Command(("no",), "pop"),), version=2)),
     "an answer that cannot be sent": _read(("b",), "decode", ("utf-8", "surrogateescape")),
     "a batch with one": encode_request(
-        Request(
-            "batch",
-            2,
+        Batch(
             commands=(
                 Command((), "__setitem__", ("x", 1)),
                 Command(("b",), "decode", ("utf-8", "surrogateescape")),
             ),
+            version=2,
         )
     ),
     "a file": _write((), "__setitem__", ("f", File("/etc/passwd"))),
@@ -115,8 +116,8 @@ def test_no_error_is_kept_by_the_engine(what: str, tmp_path: Path) -> None:
 
 def test_source_that_fails_is_not_kept() -> None:
     engine = Engine(MemoryStore(), exec=True)
-    message = encode_request(Request("exec", 2, command="def f(): 1 / 0\nf()"))
-    assert growth(lambda: engine.db.handle(message), 400) < SLACK
+    message = encode_request(Exec(command="def f(): 1 / 0\nf()", version=2))
+    assert growth(lambda: (engine.db.handle(message), engine.db.flush()), 400) < SLACK
 
 
 def test_a_read_only_server_keeps_nothing_of_a_damaged_file(tmp_path: Path) -> None:

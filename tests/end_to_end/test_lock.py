@@ -18,7 +18,8 @@ import zmq
 
 from pyzdb.client import client
 from pyzdb.errors import ConnectionClosed, LockError, LockTimeout, ServerTimeout
-from pyzdb.protocol.messages import Request, decode_reply, decode_request, encode_request
+from pyzdb.protocol.replies import decode_reply
+from pyzdb.protocol.requests import Write, decode_request, encode_request
 from tests.support.programs import LIMIT, Server, environment, raw_socket, wait_until
 from tests.torture.middle import Middle, Sender
 
@@ -207,7 +208,7 @@ def test_a_lock_survives_a_restart_of_the_server(
 
 def test_the_lock_address_alone_opens_nothing(server: Server, connect: Callable[..., Any]) -> None:
     db = connect(server.write_uri)
-    write = encode_request(Request("write", 2, (), "__setitem__", ("x", 1)))
+    write = encode_request(Write((), "__setitem__", ("x", 1), version=2))
     with db.lock(), raw_socket(zmq.REQ, server.lock_uri) as intruder:
         intruder.send(write)
         assert isinstance(decode_reply(intruder.recv()).error, LockError)

@@ -11,7 +11,7 @@ import pytest
 
 from pyzdb.cli.prompt import ERROR_WIDTH, Kind, Prompt, Result, text_of
 from pyzdb.paths import Path
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 from pyzdb.proxy.root import Root
 from pyzdb.values import File
 

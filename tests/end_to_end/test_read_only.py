@@ -15,7 +15,16 @@ import zmq
 
 from pyzdb.client import client
 from pyzdb.errors import ReadOnlyError
-from pyzdb.protocol.messages import Request, decode_reply, encode_request
+from pyzdb.protocol.replies import decode_reply
+from pyzdb.protocol.requests import (
+    Batch,
+    Exec,
+    GiveLockBack,
+    Read,
+    TakeLock,
+    Write,
+    encode_request,
+)
 from tests.support.programs import Server, raw_socket, run, script, wait_until
 
 
@@ -125,19 +134,19 @@ def test_what_is_read_never_goes_back(pair: Pair) -> None:
     assert seen == sorted(seen)
 
 
-@pytest.mark.parametrize("mode", ["read", "write"])
-def test_a_write_is_refused_whatever_its_mode_claims(pair: Pair, mode: str) -> None:
+@pytest.mark.parametrize("kind", [Read, Write])
+def test_a_write_is_refused_whatever_its_mode_claims(pair: Pair, kind: Any) -> None:
     pair.db["x"] = 1
     pair.wait_for_all({"x": 1})
     messages = [
-        Request(mode, 2, (), "__setitem__", ("x", 2)),
-        Request(mode, 2, (), "clear"),
-        Request(mode, 2, (), "undo"),
-        Request(mode, 2, (), "save"),
-        Request("batch", 2, commands=()),
-        Request("lock", 2),
-        Request("unlock", 2),
-        Request("exec", 2, command="db['x'] = 2"),
+        kind((), "__setitem__", ("x", 2), version=2),
+        kind((), "clear", version=2),
+        kind((), "undo", version=2),
+        kind((), "save", version=2),
+        Batch(commands=(), version=2),
+        TakeLock(version=2),
+        GiveLockBack(version=2),
+        Exec(command="db['x'] = 2", version=2),
     ]
     with raw_socket(zmq.REQ, pair.writer.read_uri) as socket:
         for message in messages:

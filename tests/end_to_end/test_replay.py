@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import zmq
 
-from pyzdb.protocol.messages import MESSAGE_DEPTH
+from pyzdb.protocol.limits import MESSAGE_DEPTH
 from tests.support.programs import Server, raw_socket, run, wait_until
 
 COMMAS = 1_500_000

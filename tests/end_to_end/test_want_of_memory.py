@@ -33,8 +33,9 @@ import resource, sys
 from pathlib import Path
 from pyzdb.engine.database import Database
 from pyzdb.errors import CorruptFile, StorageError
-from pyzdb.protocol.messages import Request, encode_request
+from pyzdb.protocol.requests import Request, encode_request
 from pyzdb.storage.file_store import FileStore
+from pyzdb.protocol.requests import (Read, Request, Write, encode_request)
 
 def bound(free):
     pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -44,9 +45,9 @@ def bound(free):
 def unbound():
     resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
-large = encode_request(Request("write", 2, (), "__setitem__", ("x", b"a" * (96 << 20))))
-small = encode_request(Request("write", 2, (), "__setitem__", ("y", 1)))
-read = encode_request(Request("read", 2, ("x",)))
+large = encode_request(Write((), "__setitem__", ("x", b"a" * (96 << 20)), version=2))
+small = encode_request(Write((), "__setitem__", ("y", 1), version=2))
+read = encode_request(Read(("x",), version=2))
 
 def show(answer):
     print(answer[:60].decode(), flush=True)

@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pyzdb.engine.database import Database
-from pyzdb.protocol.messages import (
-    Command,
-    Envelope,
-    Request,
-    WireReply,
-    decode_reply,
-    encode_request,
-)
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.replies import WireReply, decode_reply
+from pyzdb.protocol.requests import MODES, Envelope, Request, encode_request
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.store import Store
 
@@ -53,7 +48,9 @@ class Engine:
         self.notes = self._open()
 
     def _open(self) -> list[str]:
-        self.db = Database(self.store, clock=self.wall, monotonic=self.monotonic, **self.options)
+        self.db: Any = Database(
+            self.store, clock=self.wall, monotonic=self.monotonic, **self.options
+        )
         return self.db.open()
 
     def pass_seconds(self, seconds: float) -> None:
@@ -62,7 +59,7 @@ class Engine:
 
     def send(self, request: Request, on_lock_socket: bool = False) -> bytes | Envelope:
         """The bytes of the answer, all that it shows being durable."""
-        answer = self.db.handle(encode_request(request), on_lock_socket)
+        answer: bytes | Envelope = self.db.handle(encode_request(request), on_lock_socket)
         self.db.flush()
         return answer
 
@@ -70,7 +67,9 @@ class Engine:
         """The reply to a request of version 2, whatever it says."""
         if mode in ("read", "write"):
             fields.setdefault("index", ())
-        return self.reply(Request(mode, 2, **fields), on_lock_socket)
+        kind = MODES[mode].request
+        assert kind is not None
+        return self.reply(kind(version=2, **fields), on_lock_socket)
 
     def reply(self, request: Request, on_lock_socket: bool = False) -> WireReply:
         answer = self.send(request, on_lock_socket)

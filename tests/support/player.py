@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from pyzdb.protocol.messages import Request, WireReply, decode_reply, decode_request
+from pyzdb.protocol.replies import WireReply, decode_reply
+from pyzdb.protocol.requests import Request, decode_request
 from pyzdb.protocol.session import Session
 from pyzdb.protocol.steps import Heard, Leave, Pause, Peek, Post, Reach, Renew, Send, Step, Steps
 from tests.support.engine import Engine

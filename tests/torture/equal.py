@@ -30,11 +30,11 @@ from hypothesis.stateful import (
 
 from pyzdb.cli import Arguments, run
 from pyzdb.engine.database import Database
+from pyzdb.engine.replica import Replica
 from pyzdb.protocol.leases import MAX_LEASE
-from pyzdb.protocol.messages import Request, encode_request
+from pyzdb.protocol.requests import Write, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.memory import ReadOnlyStore
 from tests.torture.ledger import Ledger, recovered
 from tests.torture.memory import FILENAME, INCOMING, MemoryDisk, database_on
 from tests.torture.report import Count, Options, Run
@@ -48,7 +48,7 @@ HISTORY_BYTES = 150_000
 """About the bytes of history that the databases keep: a few large values, but many small ones."""
 
 
-class SkippingDatabase(Database):
+class SkippingReplica(Replica):
     """A planted fault: what was undone is not undone when the journal is read."""
 
     def replay(self, sequence: int, body: bytes) -> None:
@@ -59,21 +59,20 @@ class SkippingDatabase(Database):
 ASKED = sorted((*KINDS, *["exec"] * 4))
 """The kinds of requests, with more source than elsewhere: it takes its own ways to the tree."""
 
-Kind = Callable[..., Database]
+Kind = Callable[[FileFolder], Replica]
 
 FAULTS: dict[str | None, Kind] = {
-    None: partial(Database, history_bytes=HISTORY_BYTES),
-    "skip-undo": partial(SkippingDatabase, history_bytes=HISTORY_BYTES),
-    "more-history": Database,
+    None: partial(Replica, history_bytes=HISTORY_BYTES),
+    "skip-undo": partial(SkippingReplica, history_bytes=HISTORY_BYTES),
+    "more-history": Replica,
 }
-"""The databases that read all records again; one of those that were planted forgets later."""
+"""What reads all records again; one of those that were planted forgets later."""
 
 
 class Machine(RuleBasedStateMachine):
     """One run: a database on a disk in memory; ``replayer`` reads its records again."""
 
     folder: ClassVar[Path]
-    kind: ClassVar[Kind]
     replayer: ClassVar[Kind]
     test: ClassVar[Run]
     total: ClassVar[int]
@@ -95,7 +94,7 @@ class Machine(RuleBasedStateMachine):
             self.folder,
             clock=lambda: self._now,
             history_limit=history_limit,
-            kind=Machine.kind,
+            kind=partial(Database, history_bytes=HISTORY_BYTES),
         )
         database.open()
         return database
@@ -122,7 +121,7 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def begin_save(self) -> None:
         """A client asks for a save."""
-        self._database.handle(encode_request(Request("write", 2, (), "save")))
+        self._database.handle(encode_request(Write((), "save", version=2)))
 
     @precondition(lambda self: self._database.save_fd is not None)
     @rule()
@@ -164,12 +163,12 @@ class Machine(RuleBasedStateMachine):
         filename = str(self.folder / FILENAME)
         self._records.update(read_contents(self._disk, filename).records())
         folder = FileFolder(self._disk, filename)
-        replayed = Machine.replayer(ReadOnlyStore(), folder=folder)
+        replayed = Machine.replayer(folder)
         for sequence in range(1, live.sequence + 1):
             replayed.replay(sequence, self._records[sequence])
         both = {
             "all records": replayed,
-            "the files": recovered(self._disk, filename, Machine.kind),
+            "the files": recovered(self._disk, filename, FAULTS[None]),
         }
         for name, database in {"a request without effect": live, **both}.items():
             fault = self._ledger.fault(database, live.sequence)
@@ -194,7 +193,7 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
 def _test(given: argparse.Namespace) -> int:
     with Run("equal", given.seed) as test:
         Machine.folder, Machine.test = test.folder, test
-        Machine.kind, Machine.replayer = FAULTS[None], FAULTS[given.plant]
+        Machine.replayer = FAULTS[given.plant]
         Machine.steps, Machine.total = 0, given.runs * given.steps
         machine: Any = seed(given.seed)(Machine)
         how = settings(

@@ -28,7 +28,8 @@ import msgspec
 from pyzdb.cli import Arguments, run
 from pyzdb.engine.database import Database
 from pyzdb.errors import CorruptFile
-from pyzdb.protocol.messages import Request, WireReply, decode_reply, encode_request
+from pyzdb.protocol.replies import WireReply, decode_reply
+from pyzdb.protocol.requests import Request, Write, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_store import FileStore
@@ -222,7 +223,7 @@ class Life:
         self._write(self._set_large)
 
     def _set_large(self) -> None:
-        self._ask(Request("write", 2, (), "__setitem__", ("large", LARGE)))
+        self._ask(Write((), "__setitem__", ("large", LARGE), version=2))
 
     def send_file(self) -> None:
         self._write(self._workload.send_file)
@@ -234,7 +235,7 @@ class Life:
         self._database.save()
 
     def save_beside(self) -> None:
-        request = Request("write", 2, (), "save")
+        request = Write((), "save", version=2)
         request.ticket = self._ask(request).ticket
         self.append()
         self._database.end_save()

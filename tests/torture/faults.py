@@ -28,15 +28,16 @@ from typing import Any, Literal, NamedTuple
 import pyzdb
 from pyzdb.cli import Arguments, run
 from pyzdb.engine.commits import Commits
+from pyzdb.engine.core import Core
 from pyzdb.engine.database import Database
+from pyzdb.engine.replica import Replica
 from pyzdb.engine.tree import SETTLED, Tree
 from pyzdb.errors import CorruptFile, SyncFailed
 from pyzdb.operations.edits import Change
 from pyzdb.protocol.leases import MAX_LEASE
-from pyzdb.protocol.messages import Request, encode_request
+from pyzdb.protocol.requests import ReadAll, Write, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.memory import ReadOnlyStore
 from pyzdb.storage.snapshot import State
 from tests.torture.ledger import lost_file, recovered, seen
 from tests.torture.memory import FILENAME, FILES, INCOMING, MemoryDisk, database_on
@@ -69,9 +70,9 @@ STEPS = 6
 RANDOM_NAME = re.compile(f"/{FILES}/[0-9a-f]*")
 """The beginning of a large file's name, which is another one each time."""
 
-SAVE = encode_request(Request("write", 2, (), "save"))
-READ = encode_request(Request("readall", 2))
-WORKS = encode_request(Request("write", 2, (), "__setitem__", ("works", True)))
+SAVE = encode_request(Write((), "save", version=2))
+READ = encode_request(ReadAll(version=2))
+WORKS = encode_request(Write((), "__setitem__", ("works", True), version=2))
 
 
 class Interruption:
@@ -288,7 +289,7 @@ class Director:
 
     def _states(self, disk: MemoryDisk) -> dict[int, str]:
         contents = read_contents(disk, self._filename)
-        database = Database(ReadOnlyStore(), folder=FileFolder(disk, self._filename))
+        database = Replica(FileFolder(disk, self._filename))
         database.load(contents.state, contents.sequence)
         states = {database.sequence: state_of(database)}
         for sequence, body in contents.records():
@@ -372,7 +373,7 @@ class Director:
         return (found.sequence, seen(found)) == (live.sequence, seen(live))
 
 
-def state_of(database: Database) -> str:
+def state_of(database: Core) -> str:
     """What a database is, without what is random in it."""
     return RANDOM_NAME.sub("", seen(database))
 

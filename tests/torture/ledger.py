@@ -9,12 +9,14 @@ from typing import Any
 
 import msgspec
 
+from pyzdb.engine.core import Core
 from pyzdb.engine.database import Database
-from pyzdb.protocol.messages import decode_reply
+from pyzdb.engine.replica import Replica
+from pyzdb.protocol.replies import decode_reply
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.memory import MemoryStore, ReadOnlyStore
+from pyzdb.storage.memory import MemoryStore
 from pyzdb.values import File
 from pyzdb.values.plain import is_plain
 
@@ -34,11 +36,11 @@ class Ledger:
     anybody was told of."""
 
     def __init__(self) -> None:
-        self.marks = {0: Mark(digest(Database(ReadOnlyStore())), {})}
+        self.marks = {0: Mark(digest(Replica()), {})}
         self.acknowledged = 0
         self._known: dict[str, Answer] = {}
 
-    def note(self, database: Database, started: bool = False) -> None:
+    def note(self, database: Core, started: bool = False) -> None:
         """Take note of how a database is: to be called after each request, and when it was
         ``started``, which may have made a record that answers nobody."""
         known = database.state()["answers"]["known"]
@@ -51,13 +53,13 @@ class Ledger:
             self.marks[database.sequence] = Mark(digest(database), before | new)
         self._known = known
 
-    def rewind(self, database: Database) -> None:
+    def rewind(self, database: Core) -> None:
         """Go on from a database that was recovered: what came after it is gone."""
         sequence = self.acknowledged = database.sequence
         self.marks = {number: mark for number, mark in self.marks.items() if number <= sequence}
         self._known = database.state()["answers"]["known"]
 
-    def fault(self, database: Database, least: int | None = None) -> str | None:
+    def fault(self, database: Core, least: int | None = None) -> str | None:
         """What is wrong with a database that was recovered, which must have all records up to
         ``least`` (default: the acknowledged ones); None when it is as it was."""
         sequence = database.sequence
@@ -93,7 +95,7 @@ def new_ledger(history_limit: int) -> Ledger:
     return ledger
 
 
-def seen(database: Database) -> str:
+def seen(database: Core) -> str:
     """Tells the tree, the history and the lock of a database from others, the order of keys and
     the types of values included.
 
@@ -104,15 +106,15 @@ def seen(database: Database) -> str:
     return repr(state)
 
 
-def digest(database: Database) -> str:
+def digest(database: Core) -> str:
     """Tells databases apart as `seen` does, in few characters."""
     return blake2b(seen(database).encode(errors="surrogatepass"), digest_size=16).hexdigest()
 
 
-def recovered(disk: Disk, filename: str, kind: Callable[..., Database] = Database) -> Database:
+def recovered(disk: Disk, filename: str, kind: Callable[[FileFolder], Core] = Replica) -> Core:
     """The database that the files hold, without a change of them. Raises CorruptFile."""
     contents = read_contents(disk, filename)
-    database = kind(ReadOnlyStore(), folder=FileFolder(disk, filename))
+    database = kind(FileFolder(disk, filename))
     snapshot = contents.snapshot
     database.load(contents.state, 0 if snapshot is None else snapshot.sequence)
     for sequence, body in contents.records():
@@ -120,7 +122,7 @@ def recovered(disk: Disk, filename: str, kind: Callable[..., Database] = Databas
     return database
 
 
-def lost_file(disk: Disk, database: Database) -> str | None:
+def lost_file(disk: Disk, database: Core) -> str | None:
     """The name of a large file that the tree or its history names and that is not there."""
     for file in _files(database.state()):
         location = str(file.location)

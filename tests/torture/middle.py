@@ -17,14 +17,8 @@ from typing import ClassVar, Self
 import zmq
 from msgspec.structs import replace
 
-from pyzdb.protocol.messages import (
-    Reply,
-    Request,
-    decode_reply,
-    decode_request,
-    encode_reply,
-    encode_request,
-)
+from pyzdb.protocol.replies import Reply, decode_reply, encode_reply
+from pyzdb.protocol.requests import Call, Request, decode_request, encode_request
 from tests.torture.processes import free_uris
 
 Sender = tuple[bytes, ...]
@@ -208,7 +202,7 @@ class LateWrites(Middle):
 
 def _gives_nothing(request: Request) -> bool:
     """Tell whether a request is a write that is answered with None."""
-    return request.func in ("__setitem__", "__iadd__", "append")
+    return isinstance(request, Call) and request.func in ("__setitem__", "__iadd__", "append")
 
 
 FAULTS: dict[str, type[Middle]] = {

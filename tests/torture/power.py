@@ -23,9 +23,10 @@ from typing import Any
 
 from pyzdb.cli import Arguments, run
 from pyzdb.engine.database import Database
+from pyzdb.engine.replica import Replica
 from pyzdb.errors import PyzdbError
-from pyzdb.protocol.messages import Request, encode_request
-from pyzdb.server.follower import Follower, Replica
+from pyzdb.protocol.requests import Write, encode_request
+from pyzdb.server.follower import Follower
 from pyzdb.server.loop import IDLE
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.journal import SYNC_INTERVAL, Fsync
@@ -242,7 +243,7 @@ class Life:
 
     def _go_on(self, database: Database, disk: MemoryDisk, left: MemoryDisk) -> None:
         """See that a recovered database takes a write."""
-        request = Request("write", 2, (), "__setitem__", ("after", 1), client="after", number=1)
+        request = Write((), "__setitem__", ("after", 1), client="after", number=1, version=2)
         if database.lock.held is not None:
             request.token = database.lock.held.token
         answer = database.handle(encode_request(request))

@@ -19,7 +19,8 @@ from typing import Any
 from pyzdb.cli import Arguments, run
 from pyzdb.client import client
 from pyzdb.errors import OutcomeUnknown
-from pyzdb.protocol.messages import decode_reply, decode_request
+from pyzdb.protocol.replies import decode_reply
+from pyzdb.protocol.requests import decode_request
 from tests.torture.clients import Worker, kill_during, resending_after
 from tests.torture.middle import Middle, Sender, way_to
 from tests.torture.processes import READY_LIMIT, Server, ServerEnded

@@ -16,7 +16,7 @@ import zmq
 
 from pyzdb.cli import DISK_FAILED, Arguments, run
 from pyzdb.client import client
-from pyzdb.protocol.messages import Request, encode_request
+from pyzdb.protocol.requests import Write, encode_request
 from pyzdb.storage.disk import Disk
 from tests.torture.faulty import FaultyServer
 from tests.torture.processes import Server, ServerEnded
@@ -98,7 +98,7 @@ class Writers:
     def _request(self, name: str) -> bytes:
         number = self._sent
         return encode_request(
-            Request("write", 2, (), "__setitem__", (name, number), client=name, number=number)
+            Write((), "__setitem__", (name, number), client=name, number=number, version=2)
         )
 
     def _hear(self, server: FaultyServer, sockets: dict[str, zmq.Socket[bytes]]) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pyzdb.engine.database import Database
-from pyzdb.protocol.messages import Request, encode_request
+from pyzdb.protocol.requests import Write, encode_request
 from pyzdb.storage.memory import MemoryStore
 from pyzdb.values import File
 from tests.torture.ledger import Ledger, lost_file
@@ -22,7 +22,7 @@ def database() -> Database:
 
 
 def ask(database: Database, func: str, *args: Any, client: str = "a", number: int = 0) -> None:
-    request = Request("write", 2, (), func, args, client=client, number=number)
+    request = Write((), func, args, client=client, number=number, version=2)
     database.handle(encode_request(request))
 
 
@@ -95,7 +95,7 @@ def test_what_failed_may_be_forgotten(database: Database, ledger: Ledger) -> Non
 def test_a_tree_that_counts_as_plain_and_is_not_is_a_fault(
     database: Database, ledger: Ledger
 ) -> None:
-    request = Request("write", 2, (), "__setitem__", ("t", (1, 2)))
+    request = Write((), "__setitem__", ("t", (1, 2)), version=2)
     database.handle(encode_request(request))
     ledger.note(database)
     assert ledger.fault(database) is None

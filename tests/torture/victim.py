@@ -7,8 +7,9 @@ from pathlib import Path
 from random import Random
 from zlib import crc32
 
-from pyzdb.engine.database import HISTORY_LIMIT, Database
-from pyzdb.protocol.messages import Request, encode_request
+from pyzdb.engine.core import HISTORY_LIMIT
+from pyzdb.engine.database import Database
+from pyzdb.protocol.requests import Write, encode_request
 from pyzdb.storage import parts, snapshot
 from pyzdb.storage.parts import HEADER_SIZE
 from tests.torture.ledger import Ledger
@@ -45,7 +46,7 @@ class Victim:
         if kind == KINDS[1]:
             database.save()
         elif kind == KINDS[2]:
-            database.handle(encode_request(Request("write", 2, (), "save")))
+            database.handle(encode_request(Write((), "save", version=2)))
         if kind != KINDS[0]:
             self._fill(workload, database.sequence + records)
         self.parts = [path for _, path in parts.part_names(self._disk, self.filename)]

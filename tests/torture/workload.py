@@ -15,8 +15,18 @@ from random import Random
 from typing import Any
 
 from pyzdb.engine.database import Database
+from pyzdb.protocol.commands import Command
 from pyzdb.protocol.leases import MAX_LEASE
-from pyzdb.protocol.messages import Command, Request, encode_request
+from pyzdb.protocol.requests import (
+    Batch,
+    Exec,
+    GiveLockBack,
+    Read,
+    Request,
+    TakeLock,
+    Write,
+    encode_request,
+)
 from pyzdb.storage.disk import Disk
 from pyzdb.values import File
 from pyzdb.values.zones import kept
@@ -125,17 +135,17 @@ class Workload:
 
     def set(self) -> None:
         """Write a value at the root; it does not fail."""
-        self._ask(Request("write", 2, (), "__setitem__", (self._key(), self._value())))
+        self._ask(Write((), "__setitem__", (self._key(), self._value()), version=2))
 
     _set = set
 
     def _change(self) -> None:
         command = self._command()
-        self._ask(Request("write", 2, *self._fields(command)))
+        self._ask(Write(*self._fields(command), version=2))
 
     def _batch(self) -> None:
         commands = tuple(self._command() for _ in range(self.random.randint(1, 4)))
-        self._ask(Request("batch", 2, commands=commands))
+        self._ask(Batch(commands=commands, version=2))
 
     def _old_client(self) -> None:
         if self.database.lock.held is not None:
@@ -145,20 +155,20 @@ class Workload:
         self.database.handle(json.dumps(message).encode())
 
     def _undo(self) -> None:
-        self._ask(Request("write", 2, (), "undo", (self.random.choice((1, 1, 1, 2)),)))
+        self._ask(Write((), "undo", (self.random.choice((1, 1, 1, 2)),), version=2))
 
     def _redo(self) -> None:
-        self._ask(Request("write", 2, (), "redo", (self.random.choice((1, 1, 2)),)))
+        self._ask(Write((), "redo", (self.random.choice((1, 1, 2)),), version=2))
 
     def _read(self) -> None:
-        self._ask(Request("read", 2, (), "get", (self._key(),)))
+        self._ask(Read((), "get", (self._key(),), version=2))
 
     def _fail(self) -> None:
         bad = Command(("not there",), "append", (1,))
         if self.random.random() < 0.5:
-            self._ask(Request("write", 2, *self._fields(bad)))
+            self._ask(Write(*self._fields(bad), version=2))
         else:
-            self._ask(Request("batch", 2, commands=(self._command(), bad)))
+            self._ask(Batch(commands=(self._command(), bad), version=2))
 
     def _repeat(self) -> None:
         client = self.random.choice(self._clients)
@@ -167,13 +177,13 @@ class Workload:
 
     def _exec(self) -> None:
         sources = QUIET_SOURCES if self.plain else SOURCES
-        self._ask(Request("exec", 2, command=self.random.choice(sources)))
+        self._ask(Exec(command=self.random.choice(sources), version=2))
 
     def _lock(self) -> None:
-        self._ask(Request("lock", 2, lease=MAX_LEASE))
+        self._ask(TakeLock(lease=MAX_LEASE, version=2))
 
     def _unlock(self) -> None:
-        self._ask(Request("unlock", 2))
+        self._ask(GiveLockBack(version=2))
 
     def _file(self) -> None:
         self.random.choice((self.send_file, self.move_file))()
@@ -193,7 +203,7 @@ class Workload:
         self._store(File(self._source(name), name))
 
     def _store(self, file: File) -> None:
-        self._ask(Request("write", 2, (), "__setitem__", ("file", file)))
+        self._ask(Write((), "__setitem__", ("file", file), version=2))
 
     def _file_name(self) -> str:
         self._files += 1

@@ -8,14 +8,20 @@ import pytest
 
 from pyzdb.engine.client_table import MAX_CLIENTS, ClientTable
 from pyzdb.errors import OutcomeUnknown
-from pyzdb.protocol.messages import Command, Request, encode_request
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.requests import Batch, Call, Exec, Request, TakeLock, Write, encode_request
 from tests.support.engine import Engine, Start
 
 
 def numbered(number: int, func: str = "append", *args: Any, **fields: Any) -> Request:
     """Request ``number`` of the client "ann", which does something to the list `db['l']`."""
     fields.setdefault("client", "ann")
-    return Request("write", 2, ("l",), func, args or (number,), number=number, **fields)
+    return Write(("l",), func, args or (number,), number=number, **fields, version=2)
+
+
+def name_of(request: Request) -> str:
+    """What is asked for."""
+    return (isinstance(request, Call) and request.func) or request.mode
 
 
 REQUESTS = [
@@ -23,11 +29,11 @@ REQUESTS = [
     numbered(7, "pop", 0),
     numbered(7, "remove", "no"),
     numbered(7, "no_function"),
-    Request("write", 2, (), "undo", client="ann", number=7),
-    Request("write", 2, (), "redo", client="ann", number=7),
-    Request("batch", 2, commands=(Command(("l",), "pop"), Command(("l",))), client="ann", number=7),
-    Request("lock", 2, client="ann", number=7),
-    Request("exec", 2, command="db['l'].append(8); print(len(db['l']))", client="ann", number=7),
+    Write((), "undo", client="ann", number=7, version=2),
+    Write((), "redo", client="ann", number=7, version=2),
+    Batch(commands=(Command(("l",), "pop"), Command(("l",))), client="ann", number=7, version=2),
+    TakeLock(client="ann", number=7, version=2),
+    Exec(command="db['l'].append(8); print(len(db['l']))", client="ann", number=7, version=2),
 ]
 
 
@@ -39,7 +45,7 @@ def engine(start: Start) -> Engine:
     return engine
 
 
-@pytest.mark.parametrize("request_", REQUESTS, ids=lambda request: request.func or request.mode)
+@pytest.mark.parametrize("request_", REQUESTS, ids=name_of)
 def test_a_repeat_gets_the_same_bytes_and_does_nothing(engine: Engine, request_: Request) -> None:
     answer = engine.send(request_)
     done = engine.store.sequence
@@ -52,8 +58,8 @@ def test_a_repeat_gets_the_same_bytes_and_does_nothing(engine: Engine, request_:
 
 @pytest.mark.parametrize(
     "request_",
-    [one for one in REQUESTS if one.func not in ("remove", "redo", "no_function")],
-    ids=lambda request: request.func or request.mode,
+    [one for one in REQUESTS if name_of(one) not in ("remove", "redo", "no_function")],
+    ids=name_of,
 )
 @pytest.mark.parametrize("is_saved", [False, True])
 def test_a_repeat_gets_the_same_bytes_after_a_restart(
@@ -196,7 +202,7 @@ def test_a_snapshot_of_an_earlier_version_is_taken_to_be_of_its_end() -> None:
 def test_what_the_server_has_forgotten_it_does_not_do(engine: Engine) -> None:
     engine.send(numbered(1))
     for number in range(MAX_CLIENTS):
-        engine.db.handle(encode_request(Request("batch", 2, client=str(number), number=1)))
+        engine.db.handle(encode_request(Batch(client=str(number), number=1, version=2)))
     assert isinstance(engine.reply(numbered(1)).error, OutcomeUnknown)
     assert engine.tree["l"] == [1, (2,), 1]
     since = engine.get("hello")["sequence"]

@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyzdb.engine.commits import STAMP
-from pyzdb.engine.database import HISTORY_LIMIT, Database
+from pyzdb.engine.core import HISTORY_LIMIT
+from pyzdb.engine.database import Database
+from pyzdb.engine.replica import Replica
 from pyzdb.errors import (
     CorruptFile,
     ExecRefused,
@@ -30,10 +32,12 @@ from pyzdb.errors import (
     ReadOnlyError,
 )
 from pyzdb.operations.table import TABLE
-from pyzdb.protocol.messages import Command, Request, decode_reply, encode_request
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.replies import decode_reply
+from pyzdb.protocol.requests import Batch, GiveLockBack, Request, TakeLock, Write, encode_request
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
-from pyzdb.storage.memory import MemoryStore, ReadOnlyStore
+from pyzdb.storage.memory import MemoryStore
 from pyzdb.values import Custom
 from tests.support.engine import NOON, Engine, Start, everything
 
@@ -437,10 +441,18 @@ def test_version_1_understands_tags(start: Start, tmp_path: Path) -> None:
 # --- a server that only reads ----------------------------------------------------------------
 
 
+class Reader(Engine):
+    """A replica to ask."""
+
+    def _open(self) -> list[str]:
+        self.db = Replica()
+        return []
+
+
 @pytest.fixture
 def reader() -> Engine:
     """A read-only database with something in it."""
-    engine = Engine(ReadOnlyStore())
+    engine = Reader(MemoryStore())
     engine.db.load({"tree": {"d": {"a": 1}, "l": [1], "x": 3}}, 5)
     return engine
 
@@ -487,7 +499,7 @@ def test_a_reader_reads(reader: Engine) -> None:
 
 
 def test_a_reader_serves_while_the_writer_is_locked(reader: Engine) -> None:
-    lock = encode_request(Request("lock", 2, lease=0.001, client="c", number=1))
+    lock = encode_request(TakeLock(lease=0.001, client="c", number=1, version=2))
     reader.db.replay(6, STAMP.pack(NOON) + lock)
     reader.pass_seconds(1000)
     assert reader.get("read", index=("x",)) == 3
@@ -511,17 +523,17 @@ COMMANDS = st.builds(
     st.lists(ARGUMENTS, max_size=2).map(tuple),
 )
 REQUESTS = (
-    st.builds(lambda c: Request("write", 2, c.index, c.func, c.args, client="c"), COMMANDS)
+    st.builds(lambda c: Write(c.index, c.func, c.args, client="c", version=2), COMMANDS)
     | st.builds(
-        lambda func, steps: Request("write", 2, (), func, (steps,)),
+        lambda func, steps: Write((), func, (steps,), version=2),
         st.sampled_from(["undo", "redo"]),
         st.integers(1, 3),
     )
     | st.builds(
-        lambda commands: Request("batch", 2, commands=tuple(commands)),
+        lambda commands: Batch(commands=tuple(commands), version=2),
         st.lists(COMMANDS, max_size=3),
     )
-    | st.sampled_from([Request("lock", 2), Request("unlock", 2)])
+    | st.sampled_from([TakeLock(version=2), GiveLockBack(version=2)])
 )
 
 
@@ -568,5 +580,5 @@ def test_a_snapshot_of_another_version_is_refused() -> None:
         {"tree": {}, "lock": 1},
     ]
     for state in states:
-        with pytest.raises(CorruptFile, match="none of this version"):
+        with pytest.raises(CorruptFile, match="not of this version"):
             database.load({"plain": True, **state}, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pyzdb.errors import ExecFailed, ExecRefused
-from pyzdb.protocol.messages import Request
+from pyzdb.protocol.requests import Exec
 from tests.support.engine import Engine, Start
 
 
@@ -198,7 +198,7 @@ def test_a_new_db_for_each_source(engine: Engine) -> None:
 @pytest.mark.parametrize("is_restarted", [False, True])
 def test_a_repeat_gets_the_same_and_runs_nothing(engine: Engine, is_restarted: bool) -> None:
     source = "db['l'].append(len(db['l'])); import random; print(random.random())"
-    request = Request("exec", 2, command=source, client="ann", number=1)
+    request = Exec(command=source, client="ann", number=1, version=2)
     answer = engine.send(request)
     if is_restarted:
         engine.restart(exec=False)

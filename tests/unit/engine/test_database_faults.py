@@ -17,7 +17,15 @@ from pyzdb.errors import (
     StorageFull,
     SyncFailed,
 )
-from pyzdb.protocol.messages import Command, Request, encode_request
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.requests import (
+    Batch,
+    GiveLockBack,
+    Read,
+    TakeLock,
+    Write,
+    encode_request,
+)
 from pyzdb.storage.memory import MemoryStore
 from pyzdb.values.plain import MAX_DEPTH
 from tests.support.disks import FaultyDisk, SmallDisk, broken, no_room
@@ -85,13 +93,13 @@ def test_after_a_failed_sync_nobody_is_answered(start: Start) -> None:
     engine = start(disk)
     engine.put("x", 3)
     disk.at = disk.calls + 2  # the write of the record is one call, its sync the next
-    engine.db.handle(encode_request(Request("write", 2, (), "__setitem__", ("x", 4))))
+    engine.db.handle(encode_request(Write((), "__setitem__", ("x", 4), version=2)))
     with pytest.raises(SyncFailed):
         engine.db.flush()
     for request in (
-        Request("write", 2, (), "__setitem__", ("x", 5)),
-        Request("lock", 2),
-        Request("write", 2, (), "save"),
+        Write((), "__setitem__", ("x", 5), version=2),
+        TakeLock(version=2),
+        Write((), "save", version=2),
     ):
         with pytest.raises(SyncFailed):
             engine.db.handle(encode_request(request))
@@ -134,13 +142,13 @@ def test_a_fault_of_the_program_is_an_error_and_the_others_go_on() -> None:
     [
         b"{",
         b'{"mode": "read", "index": ["no"]}',
-        encode_request(Request("read", 2, ("no",))),
-        encode_request(Request("write", 2, (), "update", (3,))),
-        encode_request(Request("write", 2, (), "no_function")),
-        encode_request(Request("batch", 2, commands=(Command((), "clear"), Command(("no",))))),
-        encode_request(Request("write", 2, (), "redo")),
-        encode_request(Request("unlock", 2)),
-        encode_request(Request("read", 2, (), token=7)),
+        encode_request(Read(("no",), version=2)),
+        encode_request(Write((), "update", (3,), version=2)),
+        encode_request(Write((), "no_function", version=2)),
+        encode_request(Batch(commands=(Command((), "clear"), Command(("no",))), version=2)),
+        encode_request(Write((), "redo", version=2)),
+        encode_request(GiveLockBack(version=2)),
+        encode_request(Read((), token=7, version=2)),
     ],
 )
 def test_a_request_that_fails_leaves_nothing_in_the_memory(message: bytes) -> None:
@@ -163,9 +171,9 @@ def test_a_request_that_fails_leaves_nothing_in_the_memory(message: bytes) -> No
     [
         b"",
         STAMP.pack(NOON) + b"nothing",
-        STAMP.pack(NOON) + encode_request(Request("write", 2, ("no",), "clear")),
-        STAMP.pack(NOON) + encode_request(Request("write", 2, (), "redo")),
-        STAMP.pack(NOON) + encode_request(Request("unlock", 2)),
+        STAMP.pack(NOON) + encode_request(Write(("no",), "clear", version=2)),
+        STAMP.pack(NOON) + encode_request(Write((), "redo", version=2)),
+        STAMP.pack(NOON) + encode_request(GiveLockBack(version=2)),
     ],
 )
 def test_a_record_that_cannot_be_done_stops_the_start(body: bytes) -> None:

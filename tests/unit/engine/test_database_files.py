@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import pytest
 from pyzdb.errors import (
     ExecFailed,
     FileRefused,
-    MessageError,
     PathKeyError,
 )
-from pyzdb.protocol.messages import Command, Request, encode_request
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.requests import Write, encode_request
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.files import Files
 from pyzdb.values import File
@@ -64,7 +65,7 @@ def test_undo_and_redo_keep_the_file(filing: Engine, source: Path, tmp_path: Pat
 
 
 def test_the_source_stays_until_the_record_is_durable(filing: Engine, source: Path) -> None:
-    request = Request("write", 2, (), "__setitem__", ("report", File(str(source))))
+    request = Write((), "__setitem__", ("report", File(str(source))), version=2)
     filing.db.handle(encode_request(request))
     assert source.exists()
     filing.db.flush()
@@ -137,8 +138,10 @@ def test_a_start_removes_the_source_that_a_crash_left(
 
 def test_no_request_names_the_files_that_it_moved(filing: Engine, source: Path) -> None:
     os.link(source, source.parent / "other")
-    with pytest.raises(MessageError):
-        filing.get(func="__len__", index=(), moved=((str(source), str(source.parent / "other")),))
+    fields = {"mode": "write", "version": 2, "index": [], "func": "__setitem__", "args": ["y", 1]}
+    moved = [[str(source), str(source.parent / "other")]]
+    filing.db.handle(json.dumps({**fields, "moved": moved}).encode())
+    filing.db.flush()
     filing.restart()
     assert source.exists()
 

@@ -16,7 +16,9 @@ import pytest
 
 from pyzdb.engine.tree import SETTLED
 from pyzdb.errors import SyncFailed
-from pyzdb.protocol.messages import Command, Request, decode_reply, encode_request
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.replies import decode_reply
+from pyzdb.protocol.requests import Batch, Exec, ReadAll, Request, TakeLock, Write, encode_request
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.memory import MemoryStore
 from pyzdb.storage.store import Store
@@ -30,21 +32,21 @@ ONE = Command((), "__setitem__", ("x", 5))
 APPEND = Command(("l",), "append", (4,))
 
 REQUESTS: dict[str, Request] = {
-    "set": Request("write", 2, (), "__setitem__", ("x", 5), client="c", number=7),
-    "new key": Request("write", 2, (), "__setitem__", ("new", [1])),
-    "tagged": Request("write", 2, (), "__setitem__", ("x", (1, 2))),
-    "delete": Request("write", 2, (), "__delitem__", ("x",)),
-    "update": Request("write", 2, (), "update", ({"x": 1, "y": [2], "z": 3},)),
-    "in place": Request("write", 2, ("l",), "__imul__", (2,)),
-    "add": Request("write", 2, ("x",), "__iadd__", (1,)),
-    "pop": Request("write", 2, ("l",), "pop", (), client="c", number=7),
-    "batch": Request("batch", 2, commands=(ONE, APPEND, Command(("l",), "sort"))),
-    "failing batch": Request("batch", 2, commands=(ONE, APPEND, Command(("no",), "sort"))),
-    "undo": Request("write", 2, (), "undo", (2,)),
-    "redo": Request("write", 2, (), "redo", (1,)),
-    "lock": Request("lock", 2, lease=5.0),
-    "exec": Request("exec", 2, command="db['x'] = 6\ndb['l'].append(1)\nprint(db['x'])"),
-    "failing exec": Request("exec", 2, command="db['x'] = 6\n1 / 0"),
+    "set": Write((), "__setitem__", ("x", 5), client="c", number=7, version=2),
+    "new key": Write((), "__setitem__", ("new", [1]), version=2),
+    "tagged": Write((), "__setitem__", ("x", (1, 2)), version=2),
+    "delete": Write((), "__delitem__", ("x",), version=2),
+    "update": Write((), "update", ({"x": 1, "y": [2], "z": 3},), version=2),
+    "in place": Write(("l",), "__imul__", (2,), version=2),
+    "add": Write(("x",), "__iadd__", (1,), version=2),
+    "pop": Write(("l",), "pop", (), client="c", number=7, version=2),
+    "batch": Batch(commands=(ONE, APPEND, Command(("l",), "sort")), version=2),
+    "failing batch": Batch(commands=(ONE, APPEND, Command(("no",), "sort")), version=2),
+    "undo": Write((), "undo", (2,), version=2),
+    "redo": Write((), "redo", (1,), version=2),
+    "lock": TakeLock(lease=5.0, version=2),
+    "exec": Exec(command="db['x'] = 6\ndb['l'].append(1)\nprint(db['x'])", version=2),
+    "failing exec": Exec(command="db['x'] = 6\n1 / 0", version=2),
 }
 
 
@@ -96,7 +98,7 @@ def check(engine: Engine, before: str, after: str, outcome: Any) -> None:
     else:
         assert isinstance(outcome, BaseException)
         with pytest.raises(SyncFailed):
-            engine.db.handle(encode_request(Request("readall", 2)))
+            engine.db.handle(encode_request(ReadAll(version=2)))
         engine.db.close()
     live = without_answers(engine)
     possible = (live,) if goes_on else (before, after)

@@ -13,7 +13,7 @@ from pyzdb.engine.history import History, Step
 from pyzdb.engine.tree import Tree
 from pyzdb.errors import HistoryError
 from pyzdb.operations.edits import Change
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 
 
 class Kept:

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pyzdb.engine.commits import STAMP
-from pyzdb.engine.locks import FIRST_RETURN, LONGEST_RETURN, MAX_WAITING, PLACE_KEPT, Line
+from pyzdb.engine.lock_line import FIRST_RETURN, LONGEST_RETURN, MAX_WAITING, PLACE_KEPT, Line
 from pyzdb.errors import LockError, MessageError, OutcomeUnknown
+from pyzdb.protocol.commands import Command
 from pyzdb.protocol.leases import DEFAULT_LEASE, MAX_LEASE
-from pyzdb.protocol.messages import Command, Envelope, Request, encode_request
+from pyzdb.protocol.requests import Configure, Envelope, Renew, Request, TakeLock, encode_request
 from pyzdb.storage.memory import MemoryStore
 from tests.support.engine import Engine, Start
 
@@ -64,7 +65,7 @@ def test_a_token_is_the_same_after_a_restart(engine: Engine, is_saved: bool) -> 
 
 
 def test_a_lock_of_an_older_version_has_the_sequence_of_its_record_as_token(engine: Engine) -> None:
-    record = STAMP.pack(engine.wall()) + encode_request(Request("lock", 2, lease=5.0))
+    record = STAMP.pack(engine.wall()) + encode_request(TakeLock(lease=5.0, version=2))
     sequence = engine.store.append(record)
     engine.restart()
     assert engine.get("readall", token=sequence) == {"x": 1}
@@ -261,11 +262,11 @@ def test_a_lock_that_is_not_used_needs_no_record(engine: Engine) -> None:
     assert engine.store.sequence == sequence
 
 
-@pytest.mark.parametrize("mode", ["renew", "configure"])
-def test_no_client_may_send_a_record_of_the_server(engine: Engine, mode: str) -> None:
-    token = lock(engine)
-    with pytest.raises(MessageError, match="record"):
-        engine.get(mode, token=token, args=(1,))
+@pytest.mark.parametrize("kind", [Renew, Configure])
+def test_no_client_may_send_a_record_of_the_server(engine: Engine, kind: type[Request]) -> None:
+    reply = engine.reply(kind(version=2, token=lock(engine)))
+    assert isinstance(reply.error, MessageError)
+    assert "unknown mode" in str(reply.error)
 
 
 def test_a_clock_that_was_set_back_gives_a_full_lease_at_most(engine: Engine) -> None:

@@ -14,7 +14,8 @@ import zmq
 
 from pyzdb.engine.saves import SaveScheduler
 from pyzdb.errors import SnapshotFailed
-from pyzdb.protocol.messages import Envelope, Request, decode_reply, encode_request
+from pyzdb.protocol.replies import decode_reply
+from pyzdb.protocol.requests import Envelope, Write, encode_request
 from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_store import FileStore
@@ -259,7 +260,7 @@ def test_a_save_is_noticed_to_end_also_when_it_begins_as_another_ends(
 ) -> None:
     _, sockets = served
     save = b'{"mode": "write", "index": [], "func": "save", "args": [], "kwargs": {}}'
-    change = encode_request(Request("write", 2, (), "setdefault", ("x", 1)))
+    change = encode_request(Write((), "setdefault", ("x", 1), version=2))
     # The second of these savers waits for a save of its own, which begins as the first one ends.
     for _ in range(10):
         sockets[0].send(save)

@@ -29,7 +29,8 @@ from pyzdb.engine.tree import Tree
 from pyzdb.errors import HistoryError
 from pyzdb.operations import edits
 from pyzdb.operations.table import TABLE
-from pyzdb.protocol.messages import Command, Request, decode_request, encode_request
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.requests import Write, decode_request, encode_request
 from tests.support.strategies import KEYS, VALUES, same
 
 LIMIT = 8
@@ -101,8 +102,9 @@ def ordered(value: Any) -> Any:
 
 def sent(command: Command) -> Command:
     """The command as the other side of a wire gets it: nothing in it is shared or the same."""
-    request = Request("write", 2, command.index, command.func, command.args, command.kwargs)
-    return decode_request(encode_request(request)).single()
+    request = Write(command.index, command.func, command.args, command.kwargs, version=2)
+    arrived: Command = decode_request(encode_request(request)).single()
+    return arrived
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[tuple[Any, ...], Any]]:

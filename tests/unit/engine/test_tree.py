@@ -18,7 +18,7 @@ from pyzdb.errors import (
     QueryError,
 )
 from pyzdb.operations.edits import Change
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 from pyzdb.values.plain import MAX_DEPTH, TAG
 from pyzdb.values.tags import dumps, loads
 from tests.support.strategies import nested, same

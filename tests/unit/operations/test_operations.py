@@ -20,7 +20,7 @@ from pyzdb.engine.tree import Tree
 from pyzdb.errors import OperationError, PyzdbError
 from pyzdb.operations.edits import Change
 from pyzdb.operations.table import TABLE
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 from pyzdb.values import Custom, File
 from tests.support.strategies import same
 

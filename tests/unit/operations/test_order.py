@@ -16,7 +16,7 @@ from pyzdb.engine.tree import Tree
 from pyzdb.errors import QueryError
 from pyzdb.operations.edits import Change
 from pyzdb.operations.order import Positions, Slots
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 from tests.support.strategies import same
 
 NAN, OTHER_NAN = float("nan"), float("nan")

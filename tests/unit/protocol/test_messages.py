@@ -22,15 +22,16 @@ from pyzdb.errors import (
     PyzdbError,
     QueryError,
 )
-from pyzdb.protocol.messages import (
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.replies import Reply, WireReply, decode_reply, encode_reply, failed
+from pyzdb.protocol.requests import (
     MODES,
-    Command,
-    Reply,
+    Batch,
+    Exec,
     Request,
-    WireReply,
-    decode_reply,
+    TakeLock,
+    Write,
     decode_request,
-    encode_reply,
     encode_request,
     version_of,
 )
@@ -60,16 +61,8 @@ def same_command(left: Command, right: Command) -> bool:
     )
 
 
-def request(command: Command, mode: str = "write", **fields: Any) -> Request:
-    return Request(
-        mode,
-        2,
-        index=command.index,
-        func=command.func,
-        args=command.args,
-        kwargs=command.kwargs,
-        **fields,
-    )
+def request(command: Command, **fields: Any) -> Write:
+    return Write(command.index, command.func, command.args, command.kwargs, version=2, **fields)
 
 
 def wire(**fields: Any) -> bytes:
@@ -86,15 +79,13 @@ def test_a_command_arrives_as_it_was(command: Command) -> None:
 
 @given(commands=st.lists(COMMANDS, max_size=3))
 def test_a_batch_arrives_as_it_was(commands: list[Command]) -> None:
-    back = decode_request(encode_request(Request("batch", 2, commands=tuple(commands))))
+    back = decode_request(encode_request(Batch(commands=tuple(commands), version=2)))
     assert len(back.commands) == len(commands)
     assert all(map(same_command, back.commands, commands))
 
 
 def test_the_fields_of_a_request_arrive() -> None:
-    sent = Request(
-        "lock", 2, client="me@here:1-a", number=7, since=3, token=12, lease=2.5, ticket=4
-    )
+    sent = TakeLock(lease=2.5, client="me@here:1-a", number=7, since=3, token=12, version=2)
     back = decode_request(encode_request(sent))
     assert back == sent
     assert back.tagged is False
@@ -102,7 +93,7 @@ def test_the_fields_of_a_request_arrive() -> None:
 
 def test_source_arrives() -> None:
     source = "print('\u00e9', \"\\ud800\")\n"
-    assert decode_request(encode_request(Request("exec", 2, command=source))).command == source
+    assert decode_request(encode_request(Exec(command=source, version=2))).command == source
 
 
 def test_a_plain_request_says_that_nothing_in_it_is_tagged() -> None:
@@ -149,7 +140,7 @@ class Thing:
     ids=lambda value: repr(value)[:50],
 )
 def test_what_cannot_travel_is_refused_with_its_path(command: Command, path: Any) -> None:
-    for sent in (request(command), Request("batch", 2, commands=(Command(("ok",)), command))):
+    for sent in (request(command), Batch(commands=(Command(("ok",)), command), version=2)):
         with pytest.raises(EncodingError) as caught:
             encode_request(sent)
         if path is not None:
@@ -158,7 +149,7 @@ def test_what_cannot_travel_is_refused_with_its_path(command: Command, path: Any
 
 def test_a_lone_surrogate_in_source_is_refused() -> None:
     with pytest.raises(EncodingError, match="a lone surrogate"):
-        encode_request(Request("exec", 2, command="print('\ud800')"))
+        encode_request(Exec(command="print('\ud800')", version=2))
 
 
 # --- version 1 -------------------------------------------------------------------------------
@@ -206,7 +197,7 @@ def test_an_error_of_version_1_is_a_string_with_its_traceback() -> None:
 
     with pytest.raises(PathKeyError) as caught:
         fail()
-    text = json.loads(encode_reply(Reply(error=caught.value), 1))
+    text = json.loads(encode_reply(failed(caught.value, 1), 1))
     assert text.startswith("Traceback")
     assert "in fail" in text
     assert text.endswith("PathKeyError: db['x']: 'x'\n")
@@ -233,8 +224,8 @@ def test_an_error_of_version_1_is_a_string_with_its_traceback() -> None:
         (b"[]", "not a valid request"),
         (b"{}", "missing required field `mode`"),
         (b'{"mode":3}', r"not a valid request: Expected `str`, got `int` - at `\$.mode`"),
-        (b'{"mode":"read"}', '"index", an array of keys'),
-        (b'{"mode":"write","index":null}', '"index", an array of keys'),
+        (b'{"mode":"read"}', "missing required field `index`"),
+        (b'{"mode":"write","index":null}', "Expected `array`, got `null`"),
         (b'{"mode":"read","index":"l"}', r"at `\$.index`"),
         (b'{"mode":"read","index":{}}', r"at `\$.index`"),
         (b'{"mode":"read","index":[],"func":3}', r"at `\$.func`"),
@@ -245,7 +236,7 @@ def test_an_error_of_version_1_is_a_string_with_its_traceback() -> None:
         (b'{"mode":"read","index":[],"version":"2"}', r"at `\$.version`"),
         (b'{"mode":"dance"}', "unknown mode 'dance'"),
         (b'{"mode":"' + b"x" * 1000 + b'"}', "unknown mode 'x{80}'"),
-        (b'{"mode":"exec"}', '"command", Python source'),
+        (b'{"mode":"exec"}', "missing required field `command`"),
         (b'{"mode":"exec","command":3}', r"at `\$.command`"),
         (b'{"mode":"batch","commands":[3]}', r"at `\$.commands"),
         (b'{"mode":"batch","commands":[["x"]]}', r"at `\$.commands"),
@@ -305,7 +296,7 @@ def is_request_or_refused(data: bytes) -> None:
         request = decode_request(data)
     except MessageError as error:
         # The answer to a bad request is a message in its version.
-        json.loads(encode_reply(Reply(error=error), version))
+        json.loads(encode_reply(failed(error, version), version))
     else:
         assert isinstance(request, Request)
 
@@ -394,7 +385,7 @@ def test_a_reason_to_wait_arrives() -> None:
     ids=repr,
 )
 def test_an_error_arrives_as_it_was(error: PyzdbError) -> None:
-    back = decode_reply(encode_reply(Reply(error=error))).error
+    back = decode_reply(encode_reply(failed(error))).error
     assert type(back) is type(error)
     assert str(back) == str(error)
     if isinstance(error, QueryError):
@@ -406,15 +397,15 @@ def test_an_error_arrives_as_it_was(error: PyzdbError) -> None:
 def test_an_error_arrives_whatever_is_in_its_path_or_message() -> None:
     for key in ("\ud800", 10**5000, Thing, nested(MAX_DEPTH, tuple), slice(1, 2), math.nan):
         error = PathKeyError("what\ud800", (key, "x"))
-        back = decode_reply(encode_reply(Reply(error=error))).error
+        back = decode_reply(encode_reply(failed(error))).error
         assert isinstance(back, PathKeyError)
         assert str(back) == "what?"
         assert len(back.path) == 2
-        json.loads(encode_reply(Reply(error=error), 1))
+        json.loads(encode_reply(failed(error, 1), 1))
 
 
 def test_any_other_error_arrives_as_an_operation_error() -> None:
-    back = decode_reply(encode_reply(Reply(error=ZeroDivisionError("no")))).error
+    back = decode_reply(encode_reply(failed(ZeroDivisionError("no")))).error
     assert type(back) is OperationError
     assert str(back) == "ZeroDivisionError: no"
 
@@ -450,7 +441,7 @@ def test_a_value_of_an_unknown_type_goes_through_a_server_unchanged() -> None:
     ids=lambda data: repr(data)[:40],
 )
 def test_what_is_no_reply_is_refused(data: bytes) -> None:
-    with pytest.raises(MessageError, match="no reply of a pyzdb server"):
+    with pytest.raises(MessageError, match="not a reply of a pyzdb server"):
         decode_reply(data)
 
 

@@ -19,7 +19,8 @@ from pyzdb.errors import (
     ServerTimeout,
 )
 from pyzdb.protocol.holding import Holding
-from pyzdb.protocol.messages import Request, Waiting, WireReply, decode_request
+from pyzdb.protocol.replies import Waiting, WireReply
+from pyzdb.protocol.requests import Read, Request, Write, decode_request
 from pyzdb.protocol.session import LARGE, UPLOAD_RATE, Session, Target, Waits
 from pyzdb.protocol.steps import Diagnose, Leave, Pause, Peek, Post, Reach, Renew, Send, Tell, Turn
 from tests.support.engine import Engine, Start
@@ -42,11 +43,11 @@ def session_of(read_uri: str | None = None, timeout: float = 30.0, **waits: floa
 
 
 def write() -> Request:
-    return Request("write", 2, ("l",), "append", (1,))
+    return Write(("l",), "append", (1,), version=2)
 
 
 def read() -> Request:
-    return Request("read", 2, ("x",))
+    return Read(("x",), version=2)
 
 
 def do_read(session: Session, player: Player) -> Any:
@@ -140,7 +141,7 @@ def test_a_connection_that_stays_silent_is_replaced_ever_more_rarely() -> None:
 
 
 def test_a_large_message_is_waited_for_as_long_as_it_takes() -> None:
-    request = Request("write", 2, ("l",), "append", ("x" * 4 * LARGE,))
+    request = Write(("l",), "append", ("x" * 4 * LARGE,), version=2)
     send = session_of().first(request)
     assert send.patience == len(send.message) / UPLOAD_RATE > 0.9
     assert session_of(timeout=0.5).first(request).patience == 0.5
@@ -169,9 +170,9 @@ def test_the_outcome_is_unknown_only_where_it_may_have_happened(answers: Any) ->
 def test_a_request_that_has_to_wait_comes_back_with_its_ticket() -> None:
     waits = [WireReply(wait="saving", ticket=number) for number in (4, 5)]
     session, player = session_of(first_return=0.01), Player(*waits, DONE)
-    request = Request("write", 2, (), "save")
+    request = Write((), "save", version=2)
     player.run(session.ask(request, session.first(request)))
-    assert [one.ticket for one in player.sent] == [0, 4, 5]
+    assert [isinstance(one, Write) and one.ticket for one in player.sent] == [0, 4, 5]
     assert player.of(Pause) == [Pause(0.01), Pause(0.015)]
     assert [tell.reason for tell in player.of(Tell)] == ["saving", "saving"]
 
@@ -428,17 +429,17 @@ def embedded(engine: Engine, name: str = "me") -> Embedded:
 
 def test_a_driver_without_sockets_reads_and_writes(engine: Engine) -> None:
     client = embedded(engine)
-    client.ask(Request("write", 2, (), "__setitem__", ("l", [1])))
+    client.ask(Write((), "__setitem__", ("l", [1]), version=2))
     client.ask(write())
-    assert client.ask(Request("read", 2, ("l",)), once=False) == [1, 1]
+    assert client.ask(Read(("l",), version=2), once=False) == [1, 1]
     with pytest.raises(PathKeyError):
-        client.ask(Request("read", 2, ("no",)), once=False)
+        client.ask(Read(("no",), version=2), once=False)
 
 
 def test_a_driver_without_sockets_writes_once_though_replies_get_lost(start: Start) -> None:
     engine = start()
     client = embedded(engine)
-    client.ask(Request("write", 2, (), "__setitem__", ("l", [])))
+    client.ask(Write((), "__setitem__", ("l", []), version=2))
     losses = [True, True, False]
     client.lost = lambda: losses.pop(0)
     client.ask(write())
@@ -448,7 +449,7 @@ def test_a_driver_without_sockets_writes_once_though_replies_get_lost(start: Sta
 def test_drivers_without_sockets_wait_for_the_lock_of_one_another(engine: Engine) -> None:
     one, other = embedded(engine), embedded(engine, "other")
     one.run(one.session.lock(lease=5.0))
-    one.ask(Request("write", 2, (), "__setitem__", ("l", [])))
+    one.ask(Write((), "__setitem__", ("l", []), version=2))
     with pytest.raises(LockTimeout, match="me since") as caught:
         other.run(other.session.lock(timeout=1.0))
     assert caught.value.waited == pytest.approx(1.0)

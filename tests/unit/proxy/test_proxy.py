@@ -20,7 +20,7 @@ from pyzdb.errors import (
 )
 from pyzdb.operations.table import TABLE
 from pyzdb.paths import Path
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 from pyzdb.proxy.root import Method, Proxy, Root
 from pyzdb.storage.memory import MemoryStore
 from tests.support.engine import Engine

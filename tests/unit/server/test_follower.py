@@ -15,9 +15,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyzdb.engine.replica import Replica
 from pyzdb.errors import StaleReplica, StorageError, SyncFailed
-from pyzdb.protocol.messages import Command, Request, WireReply, decode_reply, encode_request
-from pyzdb.server.follower import STALE_AFTER, START_PATIENCE, Follower, Replica
+from pyzdb.protocol.commands import Command
+from pyzdb.protocol.replies import WireReply, decode_reply
+from pyzdb.protocol.requests import MODES, encode_request
+from pyzdb.server.follower import STALE_AFTER, START_PATIENCE, Follower
 from pyzdb.storage.disk import Disk, Identity
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.reader import CHUNK
@@ -62,7 +65,9 @@ def reader(path: Path) -> Iterator[Following]:
 
 def asked(replica: Replica, mode: str, **fields: Any) -> WireReply:
     """The reply of a replica to a request."""
-    answer = replica.handle(encode_request(Request(mode, 2, **fields)))
+    kind = MODES[mode].request
+    assert kind is not None
+    answer = replica.handle(encode_request(kind(version=2, **fields)))
     assert isinstance(answer, bytes)
     return decode_reply(answer)
 

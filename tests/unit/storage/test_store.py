@@ -16,7 +16,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pyzdb.errors import (
     CorruptFile,
     FileInUse,
-    ReadOnlyError,
     SnapshotFailed,
     StorageError,
     StorageFull,
@@ -24,7 +23,7 @@ from pyzdb.errors import (
 )
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.layout import Layout
-from pyzdb.storage.memory import MemoryStore, ReadOnlyStore
+from pyzdb.storage.memory import MemoryStore
 from pyzdb.storage.parts import HEADER_SIZE
 from tests.support.disks import FaultyDisk, broken, no_room
 from tests.support.stores import names, wait, whole, write
@@ -379,23 +378,6 @@ def test_disk_full_and_free_again_a_hundred_times(path: str) -> None:
     store.close()
     store = FileStore(path)
     assert whole(store.open()) == given
-    store.close()
-
-
-def test_a_read_only_store_takes_nothing() -> None:
-    store = ReadOnlyStore()
-    assert whole(store.take()) == []
-    assert store.begin() == []
-    for refused in (
-        lambda: store.reserve(1),
-        lambda: store.append(b"one"),
-        lambda: store.save(lambda: {"tree": []}),
-        lambda: store.start_save(lambda: {"tree": []}),
-    ):
-        with pytest.raises(ReadOnlyError):
-            refused()
-    store.flush()
-    assert (store.tick(), store.finish_save(), store.save_fd) == (None, None, None)
     store.close()
 
 

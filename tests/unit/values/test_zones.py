@@ -18,7 +18,7 @@ import pytest
 
 from pyzdb.client import client
 from pyzdb.errors import PathTypeError
-from pyzdb.protocol.messages import Command
+from pyzdb.protocol.commands import Command
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.snapshot import load_state
 from pyzdb.values.plain import TAG
