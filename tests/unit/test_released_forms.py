@@ -17,7 +17,8 @@ import pytest
 
 from pyzdb.cli import OK
 from pyzdb.cli.check import main as check
-from pyzdb.server.follower import Follower, Replica
+from pyzdb.engine.replica import Replica
+from pyzdb.server.follower import Follower
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.files import Files
