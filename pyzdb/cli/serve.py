@@ -16,6 +16,7 @@ from typing import get_args
 
 from pyzdb.cli import Arguments, add_verbose, configure_logging, parser_of, run
 from pyzdb.server import Options, serve
+from pyzdb.server.app import READ_SERVER_URI
 from pyzdb.storage.journal import Fsync
 
 FSYNC_POLICIES = get_args(Fsync)
@@ -63,7 +64,12 @@ def parser(prog: str | None = None) -> argparse.ArgumentParser:
             "back end of that queue (default, also when it is empty: inside the process)",
         ),
         ("read_client_uri", default.read_client_uri, "where clients only read"),
-        ("read_server_uri", default.read_server_uri, "where read-only servers connect"),
+        (
+            "read_server_uri",
+            default.read_server_uri,
+            f"where read-only servers connect (default, also when it is empty: {READ_SERVER_URI}; "
+            "with -ro what the server of the same file has said)",
+        ),
         ("lock_uri", default.lock_uri, "where the holder of the lock is served"),
     )
     for name, value, text in positional:

@@ -39,6 +39,7 @@ from pyzdb.server.follower import Follower
 from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.file_folder import FileFolder
+from pyzdb.storage.file_lock import notice_of
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
@@ -49,6 +50,9 @@ from pyzdb.transport.sockets import Context, Socket, check, connect, require
 
 INSIDE = "inproc://pyzdb-requests"
 """The back end of the write queue when it is in the process."""
+
+READ_SERVER_URI = "tcp://127.0.0.1:5562"
+"""Where read-only servers connect, unless the operator says otherwise."""
 
 POOL = 16
 """REP sockets of a read-write server: the writes that one sync can acknowledge together. More
@@ -69,7 +73,7 @@ class Options:
     write_client_uri: str = "tcp://127.0.0.1:5559"
     write_server_uri: str | None = None
     read_client_uri: str = "tcp://127.0.0.1:5561"
-    read_server_uri: str = "tcp://127.0.0.1:5562"
+    read_server_uri: str | None = None
     lock_uri: str = "tcp://localhost:5558"
     read_only: bool = False
     fsync: Fsync = "always"
@@ -85,7 +89,7 @@ class Options:
             self.write_client_uri,
             self.write_server_uri or INSIDE,
             self.read_client_uri,
-            self.read_server_uri,
+            self.read_server_uri or READ_SERVER_URI,
             self.lock_uri,
         )
 
@@ -125,7 +129,8 @@ def _own(options: Options, stop_fd: int, disk: Disk, new_store: Callable[..., Fi
     for uri in outside:
         logger.warning("every machine that reaches %s can read and write", uri)
     path = database_path(options.filename)
-    store = new_store(path, options.fsync, disk)
+    read_back = options.read_server_uri or READ_SERVER_URI
+    store = new_store(path, options.fsync, disk, notice=read_back)
     database = Database(
         store,
         history_limit=options.history_limit,
@@ -139,7 +144,7 @@ def _own(options: Options, stop_fd: int, disk: Disk, new_store: Callable[..., Fi
         with _Sockets() as sockets:
             back = options.write_server_uri or INSIDE
             sockets.queue(options.write_client_uri, back)
-            sockets.queue(options.read_client_uri, options.read_server_uri)
+            sockets.queue(options.read_client_uri, read_back)
             lock_socket = sockets.listening(options.lock_uri)
             pool = [sockets.connected(back) for _ in range(POOL)]
             for note in notes + database.begin():
@@ -158,16 +163,20 @@ def _own(options: Options, stop_fd: int, disk: Disk, new_store: Callable[..., Fi
 
 
 def _follow(options: Options, stop_fd: int) -> None:
-    refuse_mount(database_path(options.filename))
-    check(options.read_server_uri)
-    replica = Replica(FileFolder(Disk(), database_path(options.filename)))
+    path, uri = database_path(options.filename), options.read_server_uri
+    refuse_mount(path)
+    if uri:
+        check(uri)
+    replica = Replica(FileFolder(Disk(), path))
     follower = Follower(replica, options.filename)
     try:
         follower.start()
         gc.freeze()
         with _Sockets() as sockets:
-            socket = sockets.connected(options.read_server_uri)
-            _say(f"reads {options.filename} for {options.read_server_uri} (Ctrl-C ends it)")
+            # By now the server that writes has said where it waits, if it has been started.
+            uri = uri or notice_of(Disk(), path) or READ_SERVER_URI
+            socket = sockets.connected(uri)
+            _say(f"reads {options.filename} for {uri} (Ctrl-C ends it)")
             ServerLoop(replica, [socket]).run(stop_fd, follower.tick)
     finally:
         follower.close()

@@ -207,8 +207,9 @@ class Disk:
     def sign(self, fd: int, name: bytes) -> None:
         """Have a lock file say who holds it, if there is room for that: the lock holds anyway."""
         with suppress(OSError):
-            os.ftruncate(fd, 0)
+            # In this order nobody who reads it finds it empty.
             os.pwrite(fd, name, 0)
+            os.ftruncate(fd, len(name))
 
     def hold(self, path: str) -> int:
         """Get hold of whatever lies there: nothing is read, nothing waits.

@@ -7,6 +7,8 @@ Rules this module keeps:
   ends.
 - The lock file is never removed: a removed lock file is how two processes come to hold "the"
   lock. When somebody else removes it, the lock on the journal still keeps others out.
+- Its first line says who holds the database, or held it last; the second one is a notice of that
+  process to those who only read, who need no lock: the address where it waits for them.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import os
 import socket
 import time
+from collections.abc import Callable
 
 from pyzdb.errors import FileInUse, StorageError
 from pyzdb.storage.disk import Disk, identity_of, replaced
@@ -29,19 +32,32 @@ RETRY = 0.02
 NAME_SIZE = 1024
 """Bytes of a lock file that are read to tell who holds it."""
 
+NOTICE_LINE = 1
+"""Which line of a lock file is the notice; there is nothing after its end."""
+
 
 class FileLock:
     """Holds a database from the start to `release`. Raises FileInUse when another one does, and
     StorageError when its files cannot be locked.
 
     With ``writing`` False nothing is made or changed, and no permission to write is needed.
+    ``notice`` is one line for those who read; ``host`` gives the name of this machine.
     """
 
-    def __init__(self, disk: Disk, filename: str, writing: bool = True) -> None:
+    def __init__(
+        self,
+        disk: Disk,
+        filename: str,
+        writing: bool = True,
+        notice: str = "",
+        host: Callable[[], str] = socket.gethostname,
+    ) -> None:
         self._disk = disk
         self._filename = filename
         self._path = Layout(filename).lock
         self._writing = writing
+        self._notice = notice
+        self._host = host
         self._fd = -1
         self._part: tuple[str, int] | None = None
         self._patient_until = time.monotonic() + PATIENCE
@@ -65,7 +81,8 @@ class FileLock:
         self._part = self._newest_part()
         if self._writing:
             # The name of a machine need not be UTF-8.
-            disk.sign(self._fd, os.fsencode(f"pid {os.getpid()} on {socket.gethostname()}\n"))
+            lines = f"pid {os.getpid()} on {self._host()}\n{self._notice}\n"
+            disk.sign(self._fd, os.fsencode(lines))
 
     def _newest_part(self) -> tuple[str, int] | None:
         """Lock the part of the journal that a server writes, which may go on in a new one."""
@@ -104,7 +121,7 @@ class FileLock:
     def _other(self) -> str:
         """Who holds the database, as far as the lock file says it."""
         said = b"" if self._fd < 0 else self._disk.read(self._fd, NAME_SIZE, 0)
-        return said.decode(errors="replace").strip() or "another process"
+        return said.partition(b"\n")[0].decode(errors="replace").strip() or "another process"
 
     def take_part(self, path: str) -> int:
         """Hand over the descriptor of the newest part, which is locked and open for writing."""
@@ -127,3 +144,13 @@ class FileLock:
         if self._fd >= 0:
             self._disk.close(self._fd)
             self._fd = -1
+
+
+def notice_of(disk: Disk, filename: str) -> str | None:
+    """The notice of the process that holds a database, or held it last; None when there is none."""
+    try:
+        lines = disk.content(Layout(filename).lock).split(b"\n")
+    except OSError:
+        return None  # nobody has written here since a copy of the files was put there
+    is_whole = len(lines) > NOTICE_LINE + 1
+    return os.fsdecode(lines[NOTICE_LINE]) or None if is_whole else None

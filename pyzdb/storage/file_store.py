@@ -41,7 +41,8 @@ class FileStore:
     """A store in files: ``filename`` is the snapshot, the rest lies beside it.
 
     ``saver`` (default: what suits the system) writes snapshots beside the service; ``clock`` and
-    ``sync_interval`` are those of the journal.
+    ``sync_interval`` are those of the journal, ``notice`` is what the lock file tells those who
+    only read.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class FileStore:
         saver: Saver | None = None,
         clock: Callable[[], float] = time.monotonic,
         sync_interval: float = SYNC_INTERVAL,
+        notice: str = "",
     ) -> None:
         self._filename = database_path(filename)
         self._disk = disk or Disk()
@@ -60,6 +62,7 @@ class FileStore:
             Journal, self._filename, fsync, self._disk, clock, sync_interval
         )
         self._journal = self._new_journal()
+        self._notice = notice
         self._holder: FileLock | None = None
         self._found: Contents | None = None
         self._watch = Watch(self._disk, self._filename)
@@ -96,7 +99,7 @@ class FileStore:
         refuse_mount(self._filename)
         try:
             self._disk.work_in(os.path.dirname(self._filename))
-            self._holder = FileLock(self._disk, self._filename)
+            self._holder = FileLock(self._disk, self._filename, notice=self._notice)
             self._watch.begin()
             contents = self._found = read_contents(self._disk, self._filename)
         except OSError as error:

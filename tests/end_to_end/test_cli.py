@@ -18,6 +18,7 @@ from pyzdb.cli.main import COMMANDS
 from pyzdb.cli.main import main as pyzdb_main
 from pyzdb.cli.prompt import Prompt
 from pyzdb.errors import CorruptFile, SyncFailed
+from pyzdb.server.app import READ_SERVER_URI
 from tests.support.programs import Conversation, Server, environment, run, script
 from tests.torture.processes import free_uris
 
@@ -58,6 +59,12 @@ def test_the_arguments_of_a_server_are_in_the_old_order() -> None:
     assert (given.write_client_uri, given.write_server_uri) == ("one", "")
     assert (given.read_client_uri, given.read_server_uri) == ("three", "four")
     assert given.lock_uri == "five"
+
+
+def test_a_server_is_told_where_read_only_servers_connect_or_takes_the_default() -> None:
+    assert serve.options_of(["-ro", "file"]).read_server_uri is None
+    assert serve.options_of([]).listening[3] == READ_SERVER_URI
+    assert READ_SERVER_URI in serve.parser().format_help()
 
 
 @pytest.mark.parametrize(

@@ -212,6 +212,27 @@ def test_a_client_reads_what_it_has_written_and_never_goes_back(pair: Pair) -> N
             assert db.get("n") == number
 
 
+class OfFile(Server):
+    """A read-only server that is given nothing but the file."""
+
+    @property
+    def arguments(self) -> list[str]:
+        return ["-ro", str(self.filename)]
+
+
+def test_a_read_only_server_finds_the_address_of_its_own_database_by_the_file(
+    tmp_path: Path, connect: Callable[..., Any]
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for name in ("one", "two"):
+            (tmp_path / name).mkdir()
+            writer = stack.enter_context(Server(tmp_path / name))
+            connect(writer.write_uri)["name"] = name
+            reading = stack.enter_context(OfFile(tmp_path / name, writer=writer))
+            assert f" reads {writer.filename} for {writer.uris[3]} " in reading.line
+            assert connect(writer.write_uri, writer.read_uri)._run() == {"name": name}
+
+
 def test_a_read_only_server_of_no_database_does_not_start(tmp_path: Path) -> None:
     done = run([*script("server.py"), "-ro", str(tmp_path / "mistyped.pkl")])
     assert done.returncode == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import socket
 import stat
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pytest
 
 from pyzdb.errors import FileInUse, StorageError
 from pyzdb.storage.disk import Disk
-from pyzdb.storage.file_lock import FileLock
+from pyzdb.storage.file_lock import FileLock, notice_of
 from tests.support.programs import forked
 
 
@@ -27,6 +26,23 @@ def test_a_second_holder_is_refused_and_told_the_first(path: str) -> None:
         FileLock(Disk(), path)
     holder.release()
     FileLock(Disk(), path).release()
+
+
+def test_a_holder_leaves_a_notice_for_those_who_read(path: str) -> None:
+    assert notice_of(Disk(), path) is None
+    for notice in ("tcp://127.0.0.1:5562", "ipc://a", ""):
+        holder = FileLock(Disk(), path, notice=notice)
+        assert notice_of(Disk(), path) == (notice or None)
+        with pytest.raises(FileInUse, match=rf"is in use by pid {os.getpid()} on \S+$"):
+            FileLock(Disk(), path)
+        holder.release()
+        assert notice_of(Disk(), path) == (notice or None)
+
+
+@pytest.mark.parametrize("content", [b"", b"pid 1 on a\n", b"pid 1 on a\ntcp://127.0.0"])
+def test_a_notice_that_is_not_whole_is_none(path: str, content: bytes) -> None:
+    Path(f"{path}.lock").write_bytes(content)
+    assert notice_of(Disk(), path) is None
 
 
 def test_the_lock_file_stays_and_is_private(path: str) -> None:
@@ -73,12 +89,9 @@ def test_a_file_system_without_locks_is_not_a_database_in_use(path: str) -> None
     assert not isinstance(e.value, FileInUse)
 
 
-def test_a_host_name_that_is_not_utf_8_is_written_as_it_is(
-    path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(socket, "gethostname", lambda: os.fsdecode(b"j\xfcrg"))
-    holder = FileLock(Disk(), path)
-    assert Path(f"{path}.lock").read_bytes() == b"pid %d on j\xfcrg\n" % os.getpid()
+def test_a_host_name_that_is_not_utf_8_is_written_as_it_is(path: str) -> None:
+    holder = FileLock(Disk(), path, host=lambda: os.fsdecode(b"j\xfcrg"))
+    assert Path(f"{path}.lock").read_bytes() == b"pid %d on j\xfcrg\n\n" % os.getpid()
     with pytest.raises(FileInUse, match="on j\ufffdrg"):
         FileLock(Disk(), path)
     holder.release()
