@@ -49,9 +49,11 @@ class Log(Protocol):
     def begin(self, message: bytes, spare: bool) -> float:
         """Make the record of a message, and room for it, and return its time. Raises
         ReadOnlyError and StorageFull."""
+        ...
 
     def append(self) -> int:
         """Add that record, and return its number."""
+        ...
 
     def flush(self) -> None:
         """Make all records durable. Raises SyncFailed."""

@@ -28,7 +28,7 @@ from pyzdb.protocol.requests import (
 from tests.support.programs import Server, raw_socket, run, script, wait_until
 
 
-class Pair:
+class Servers:
     """A read-write server, read-only servers of its file, a client that writes, one that reads."""
 
     def __init__(self, writer: Server, readers: list[Server], db: Any, reader: Any) -> None:
@@ -44,21 +44,21 @@ class Pair:
 
 
 @pytest.fixture
-def pair(start_server: Callable[..., Server], connect: Callable[..., Any]) -> Pair:
+def servers(start_server: Callable[..., Server], connect: Callable[..., Any]) -> Servers:
     writer = start_server()
     readers = [start_server(writer=writer) for _ in range(2)]
     reader = connect(writer.write_uri, writer.read_uri)
-    return Pair(writer, readers, connect(writer.write_uri), reader)
+    return Servers(writer, readers, connect(writer.write_uri), reader)
 
 
-def test_read_only_servers_see_saved_and_unsaved_versions(pair: Pair) -> None:
-    pair.db["x"] = 1
-    pair.wait_for_all({"x": 1})
-    pair.db.save()
-    pair.db["x"] = 2
-    pair.wait_for_all({"x": 2})
-    pair.db.undo()
-    pair.wait_for_all({"x": 1})
+def test_read_only_servers_see_saved_and_unsaved_versions(servers: Servers) -> None:
+    servers.db["x"] = 1
+    servers.wait_for_all({"x": 1})
+    servers.db.save()
+    servers.db["x"] = 2
+    servers.wait_for_all({"x": 2})
+    servers.db.undo()
+    servers.wait_for_all({"x": 1})
 
 
 def test_a_read_only_server_that_starts_later_serves_what_is_saved(
@@ -91,12 +91,12 @@ def test_a_read_only_server_may_be_there_before_the_writer(
 
 
 @pytest.fixture
-def load(pair: Pair) -> Iterator[None]:
+def load(servers: Servers) -> Iterator[None]:
     """Clients that read all the time."""
     stop = threading.Event()
 
     def ask() -> None:
-        db, connection = client(pair.writer.write_uri, pair.writer.read_uri)
+        db, connection = client(servers.writer.write_uri, servers.writer.read_uri)
         with connection:
             while not stop.is_set():
                 db._run()
@@ -111,33 +111,33 @@ def load(pair: Pair) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("load")
-def test_new_versions_are_noticed_under_constant_load(pair: Pair) -> None:
+def test_new_versions_are_noticed_under_constant_load(servers: Servers) -> None:
     for number in range(3):
-        pair.db["x"] = number
-        pair.wait_for_all({"x": number})
-        pair.db.save()
+        servers.db["x"] = number
+        servers.wait_for_all({"x": number})
+        servers.db.save()
 
 
 @pytest.mark.usefixtures("load")
-def test_what_is_read_never_goes_back(pair: Pair) -> None:
+def test_what_is_read_never_goes_back(servers: Servers) -> None:
     """Each client asks the servers in turn, so one server is left."""
-    pair.readers[1].stop()
-    pair.db["n"] = 0
-    pair.wait_for_all({"n": 0})
+    servers.readers[1].stop()
+    servers.db["n"] = 0
+    servers.wait_for_all({"n": 0})
     seen = [0]
     for number in range(1, 60):
-        pair.db["n"] = number
+        servers.db["n"] = number
         if number % 20 == 0:
-            pair.db.save()
-        seen.append(pair.reader["n"]._run())
-    wait_until(lambda: pair.reader["n"] == 59)
+            servers.db.save()
+        seen.append(servers.reader["n"]._run())
+    wait_until(lambda: servers.reader["n"] == 59)
     assert seen == sorted(seen)
 
 
 @pytest.mark.parametrize("kind", [Read, Write])
-def test_a_write_is_refused_whatever_its_mode_claims(pair: Pair, kind: Any) -> None:
-    pair.db["x"] = 1
-    pair.wait_for_all({"x": 1})
+def test_a_write_is_refused_whatever_its_mode_claims(servers: Servers, kind: Any) -> None:
+    servers.db["x"] = 1
+    servers.wait_for_all({"x": 1})
     messages = [
         kind((), "__setitem__", ("x", 2), version=2),
         kind((), "clear", version=2),
@@ -148,17 +148,17 @@ def test_a_write_is_refused_whatever_its_mode_claims(pair: Pair, kind: Any) -> N
         GiveLockBack(version=2),
         Exec(command="db['x'] = 2", version=2),
     ]
-    with raw_socket(zmq.REQ, pair.writer.read_uri) as socket:
+    with raw_socket(zmq.REQ, servers.writer.read_uri) as socket:
         for message in messages:
             socket.send(encode_request(message))
             reply = decode_reply(socket.recv())
             assert reply.value is None or message.mode == "batch", message
             assert reply.error is not None or message.mode == "batch", message
-    assert pair.reader._run() == pair.db._run() == {"x": 1}
+    assert servers.reader._run() == servers.db._run() == {"x": 1}
 
 
-def test_a_client_that_takes_a_read_only_server_for_a_writer_is_told(pair: Pair) -> None:
-    db, connection = client(pair.writer.read_uri)
+def test_a_client_that_takes_a_read_only_server_for_a_writer_is_told(servers: Servers) -> None:
+    db, connection = client(servers.writer.read_uri)
     with connection:
         with pytest.raises(ReadOnlyError):
             db["x"] = 1
@@ -168,43 +168,43 @@ def test_a_client_that_takes_a_read_only_server_for_a_writer_is_told(pair: Pair)
             db.lock()
 
 
-def test_the_version_before_is_served_while_the_file_is_missing(pair: Pair) -> None:
-    pair.db["x"] = 1
-    pair.db.save()
-    pair.wait_for_all({"x": 1})
-    os.unlink(pair.writer.filename)
-    pair.db["y"] = 2
-    pair.wait_for_all({"x": 1, "y": 2})
-    wait_until(pair.writer.filename.exists)  # the writer saves anew
-    pair.db["z"] = 3
-    pair.wait_for_all({"x": 1, "y": 2, "z": 3})
-    assert all(reader.process.poll() is None for reader in pair.readers if reader.process)
+def test_the_version_before_is_served_while_the_file_is_missing(servers: Servers) -> None:
+    servers.db["x"] = 1
+    servers.db.save()
+    servers.wait_for_all({"x": 1})
+    os.unlink(servers.writer.filename)
+    servers.db["y"] = 2
+    servers.wait_for_all({"x": 1, "y": 2})
+    wait_until(servers.writer.filename.exists)  # the writer saves anew
+    servers.db["z"] = 3
+    servers.wait_for_all({"x": 1, "y": 2, "z": 3})
+    assert all(reader.process.poll() is None for reader in servers.readers if reader.process)
 
 
-def test_they_go_on_through_saves_and_restarts_of_the_writer(pair: Pair) -> None:
+def test_they_go_on_through_saves_and_restarts_of_the_writer(servers: Servers) -> None:
     expected: dict[str, int] = {}
-    ends: list[Callable[[], object]] = [pair.writer.stop, pair.writer.kill]
+    ends: list[Callable[[], object]] = [servers.writer.stop, servers.writer.kill]
     for number, end in enumerate(ends):
-        pair.db[f"k{number}"] = number
-        pair.db.save()
-        pair.db[f"l{number}"] = number
+        servers.db[f"k{number}"] = number
+        servers.db.save()
+        servers.db[f"l{number}"] = number
         expected |= {f"k{number}": number, f"l{number}": number}
-        pair.wait_for_all(expected)
+        servers.wait_for_all(expected)
         end()
         # The queue that leads to them was in the server that ended.
-        pair.writer.start()
-        pair.wait_for_all(expected)
+        servers.writer.start()
+        servers.wait_for_all(expected)
 
 
-def test_read_only_servers_leave_the_files_alone_and_end_with_0(pair: Pair) -> None:
-    pair.db["x"] = 1
-    before = sorted(path.name for path in pair.writer.folder.iterdir())
-    assert [reader.stop() for reader in pair.readers] == [0, 0]
-    assert sorted(path.name for path in pair.writer.folder.iterdir()) == before
+def test_read_only_servers_leave_the_files_alone_and_end_with_0(servers: Servers) -> None:
+    servers.db["x"] = 1
+    before = sorted(path.name for path in servers.writer.folder.iterdir())
+    assert [reader.stop() for reader in servers.readers] == [0, 0]
+    assert sorted(path.name for path in servers.writer.folder.iterdir()) == before
 
 
-def test_a_client_reads_what_it_has_written_and_never_goes_back(pair: Pair) -> None:
-    db, connection = client(pair.writer.write_uri, pair.writer.read_uri)
+def test_a_client_reads_what_it_has_written_and_never_goes_back(servers: Servers) -> None:
+    db, connection = client(servers.writer.write_uri, servers.writer.read_uri)
     with connection:
         for number in range(200):
             db["n"] = number

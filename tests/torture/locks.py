@@ -95,7 +95,7 @@ def _begin(db: Any, lease: float) -> bool:
     return True
 
 
-class Place(NamedTuple):
+class Site(NamedTuple):
     """A database: its server, the address through which clients reach it, and `db`."""
 
     server: Server
@@ -106,16 +106,16 @@ class Place(NamedTuple):
 class Round:
     """One holder of the lock of one database, and what becomes of it."""
 
-    def __init__(self, test: Run, name: str, fate: str, place: Place) -> None:
+    def __init__(self, test: Run, name: str, fate: str, site: Site) -> None:
         self.late = 0
         self.waited = 0.0
         self._test = test
         self._name = f"{name}, {fate}"
         self._stopped = fate == STOP
-        self._server, self._db = place.server, place.db
+        self._server, self._db = site.server, site.db
         self._limit = self._lease = RESTART_LEASE if fate == RESTART else LEASE
         self._said, said = forks.Pipe(duplex=False)
-        self._process = forks.Process(target=_hold, args=(place.uri, self._lease, said))
+        self._process = forks.Process(target=_hold, args=(site.uri, self._lease, said))
         self._process.start()
         said.close()
 
@@ -211,16 +211,16 @@ def _test(given: argparse.Namespace) -> int:
         done: list[Round] = []
         restarted: list[Round] = []
         try:
-            places = [
+            sites = [
                 stack.enter_context(_database(test.folder / str(number), number % 2 == 1, given))
                 for number in range(DATABASES)
             ]
             while len(done) < len(fates):
                 now = fates[len(done) : len(done) + DATABASES]
-                done += _play(test, len(done), now, places)
+                done += _play(test, len(done), now, sites)
                 test.progress(len(done), len(fates), "holders")
             restarted = [
-                _restart(test, number, places[number % DATABASES])
+                _restart(test, number, sites[number % DATABASES])
                 for number in range(given.restarts)
             ]
         except (PyzdbError, ServerEnded) as error:
@@ -242,7 +242,7 @@ def _test(given: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _database(folder: Path, is_tunnelled: bool, given: argparse.Namespace) -> Iterator[Place]:
+def _database(folder: Path, is_tunnelled: bool, given: argparse.Namespace) -> Iterator[Site]:
     """A database of its own, with a fault before it if one is planted."""
     folder.mkdir()
     fault = LATE_WRITE if given.plant == LATE_WRITE else None
@@ -255,7 +255,7 @@ def _database(folder: Path, is_tunnelled: bool, given: argparse.Namespace) -> It
         db, connection = client(uri, timeout=READY_LIMIT)
         with connection:
             db["writes"] = []
-            yield Place(server, uri, db)
+            yield Site(server, uri, db)
         server.stop()
 
 
@@ -278,12 +278,12 @@ def _serve_with_full_leases(arguments: Sequence[str]) -> int:
         return serve.main(arguments)
 
 
-def _play(test: Run, first: int, fates: list[str], places: list[Place]) -> list[Round]:
+def _play(test: Run, first: int, fates: list[str], sites: list[Site]) -> list[Round]:
     """Play one round in each database, all at the same time."""
     with contextlib.ExitStack() as stack:
         rounds = [
-            stack.enter_context(Round(test, f"holder {number}", fate, place))
-            for number, (fate, place) in enumerate(zip(fates, places, strict=False), first)
+            stack.enter_context(Round(test, f"holder {number}", fate, site))
+            for number, (fate, site) in enumerate(zip(fates, sites, strict=False), first)
         ]
         for one in rounds:
             one.wait_until_held()
@@ -297,9 +297,9 @@ def _play(test: Run, first: int, fates: list[str], places: list[Place]) -> list[
         return rounds
 
 
-def _restart(test: Run, number: int, place: Place) -> Round:
+def _restart(test: Run, number: int, site: Site) -> Round:
     """Play one round in which the server restarts when the holder is dead."""
-    with Round(test, f"holder {number} before restarts", RESTART, place) as one:
+    with Round(test, f"holder {number} before restarts", RESTART, site) as one:
         one.wait_until_held()
         one.strike()
         one.restart()

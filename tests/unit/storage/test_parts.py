@@ -50,9 +50,9 @@ BODIES = [b'{"number": %d, "text": "%s"}' % (n, b"x" * n) for n in range(30)]
 
 @given(st.lists(st.binary(max_size=1500), max_size=12), st.integers(0, 2000))
 @settings(max_examples=60)
-def test_what_was_written_is_read(bodies: list[bytes], room: int) -> None:
+def test_what_was_written_is_read(bodies: list[bytes], padding: int) -> None:
     data, _ = build(bodies)
-    part = read_part(data + bytes(room), NAME)
+    part = read_part(data + bytes(padding), NAME)
     assert list(part.bodies()) == list(enumerate(bodies, 1))
     assert (part.first, part.previous, part.sequence) == (1, 77, len(bodies))
     assert part.end == len(data)
@@ -75,9 +75,9 @@ def test_a_cut_at_any_byte_leaves_exactly_the_whole_records_before_it() -> None:
     data, ends = build(BODIES)
     places = [*range(ends[-4], len(data) + 1)]
     places += random.Random(1).sample(range(HEADER_SIZE, ends[-4]), 300)
-    for room in (b"", PREALLOCATION):
+    for padding in (b"", PREALLOCATION):
         for place in places:
-            part = read_part(data[:place] + room, NAME)
+            part = read_part(data[:place] + padding, NAME)
             whole = sum(end <= place for end in ends)
             assert bodies_of(part) == BODIES[:whole]
             assert part.end == ([HEADER_SIZE, *ends])[whole]
@@ -86,9 +86,9 @@ def test_a_cut_at_any_byte_leaves_exactly_the_whole_records_before_it() -> None:
 
 def test_every_single_bit_that_is_wrong_is_damage() -> None:
     data, ends = build(BODIES[:8])
-    for room in (b"", PREALLOCATION):
+    for padding in (b"", PREALLOCATION):
         for bit in range(len(data) * 8):
-            changed = bytearray(data + room)
+            changed = bytearray(data + padding)
             changed[bit // 8] ^= 1 << bit % 8
             with pytest.raises(CorruptFile) as raised:
                 read_part(bytes(changed), NAME)

@@ -379,13 +379,13 @@ def test_the_depth_of_plain_values_is_told(levels: int, deep: bool) -> None:
 @given(
     pool=st.lists(VALUES, min_size=1, max_size=4),
     keys=st.lists(KEYS | st.text(max_size=2), unique=True, max_size=3),
-    room=st.integers(0, 6),
+    depth_left=st.integers(0, 6),
 )
-def test_many_values_are_plain_when_each_of_them_is(pool: Any, keys: Any, room: int) -> None:
+def test_many_values_are_plain_when_each_of_them_is(pool: Any, keys: Any, depth_left: int) -> None:
     turns = [pool[turn:] + pool[:turn] for turn in range(len(pool))] * MANY
     records = [dict(zip(keys, turn, strict=False)) for turn in turns]
     for many in (pool * MANY, records, pool + records):
-        assert is_plain(many, room) is all(is_plain([each], room) for each in many)
+        assert is_plain(many, depth_left) is all(is_plain([each], depth_left) for each in many)
 
 
 @pytest.mark.parametrize(
@@ -425,10 +425,10 @@ def depth(value: Any) -> int:
     return 0 if children is None else 1 + max(map(depth, children), default=0)
 
 
-@given(value=PLAIN, room=st.integers(0, 6))
-def test_a_plain_value_is_too_deep_by_its_deepest_part(value: Any, room: int) -> None:
+@given(value=PLAIN, depth_left=st.integers(0, 6))
+def test_a_plain_value_is_too_deep_by_its_deepest_part(value: Any, depth_left: int) -> None:
     for each in (value, json.loads(json.dumps(value))):
-        assert too_deep(each, room) is (depth(value) > room)
+        assert too_deep(each, depth_left) is (depth(value) > depth_left)
 
 
 # --- slices ----------------------------------------------------------------------------------
