@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 
+import pyzdb
 from tests.support.pages import text_of
 
 
@@ -31,3 +32,15 @@ def test_the_makefile_has_the_script_and_the_same_extras() -> None:
     assert "bash scripts/check" in makefile
     [extras] = re.findall(r"'\.\[(.*)\]'", makefile)
     assert f".[{extras}]" in text_of("scripts/check")
+
+
+def test_the_changelog_has_every_version_with_its_date() -> None:
+    titles = re.findall(r"^## (.*)$", text_of("CHANGELOG.md"), re.M)
+    if titles[0] == "[Unreleased]":
+        del titles[0]
+    released = [re.fullmatch(r"\[([\d.]+)\] - \d{4}-\d\d-\d\d", title) for title in titles]
+    versions = [found[1] for found in released if found]
+    assert len(versions) == len(titles)
+    assert versions[0] == pyzdb.__version__
+    parts = [[int(part) for part in version.split(".")] for version in versions]
+    assert parts == sorted(parts, reverse=True)

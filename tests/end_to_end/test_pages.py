@@ -15,6 +15,8 @@ import zmq
 import pyzdb.errors
 from pyzdb.cli.terminal import CONTINUATION, PROMPT
 from pyzdb.operations.table import TABLE
+from pyzdb.protocol.replies import WireReply
+from pyzdb.protocol.requests import MODES
 from pyzdb.values.tags import TAGS
 from tests.support.pages import PAGES, Shell, blocks, commands, headings, text_of
 from tests.support.programs import LIMIT, ROOT, Server, environment, raw_socket, run, script
@@ -209,9 +211,11 @@ def test_the_page_of_the_protocol_names_every_function_of_a_container() -> None:
         assert set(shown[kind.__name__][1]) == set(table) - reads
 
 
-def test_the_page_of_the_protocol_names_every_tag() -> None:
+def test_the_page_of_the_protocol_names_every_mode_field_and_tag() -> None:
     page = text_of("docs/protocol.md")
-    for name in TAGS:
+    modes = {name: mode.request for name, mode in MODES.items() if mode.request is not None}
+    fields = {field for request in modes.values() for field in request.__struct_fields__}
+    for name in (*modes, *fields, *WireReply.__struct_fields__, *TAGS):
         assert f"`{name}`" in page, name
 
 
