@@ -19,6 +19,7 @@ from pyzdb.storage.memory import MemoryStore
 from pyzdb.storage.store import Store
 from tests.support.engine import Engine, Start
 from tests.support.programs import Server
+from tests.support.without import taken_away
 
 # A shell starts what it runs in the background with Ctrl-C ignored, and so would our programs be.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,6 +76,21 @@ def pytest_runtest_makereport(
         for server in item.stash.get(SERVERS, []):
             report.sections.append((f"log of {server.log.name}", server.said()))
     return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers", "needs(*words): what a test does itself, as in support/without"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out tests that cannot be done themselves with what was taken away."""
+    words = taken_away()
+    out = [item for item in items for mark in item.iter_markers("needs") if words & set(mark.args)]
+    if out:
+        config.hook.pytest_deselected(items=out)
+        items[:] = [item for item in items if item not in out]
 
 
 @pytest.fixture(params=["memory", "disk"])

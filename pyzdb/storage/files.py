@@ -147,7 +147,7 @@ class Files:
         try:
             status = self._disk.status(held)
             if not stat.S_ISREG(status.st_mode):
-                what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+                what = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
                 raise FileRefused(f"{path} cannot be taken: it is {what}")
             if self._disk.path_of(held) != path:
                 raise FileRefused(f"{path} cannot be taken: it was moved meanwhile")

@@ -18,6 +18,7 @@ from typing import Any, Self
 
 import zmq
 
+from tests.support.without import VARIABLE, lacking
 from tests.torture.processes import free_uris
 
 ROOT = Path(__file__).parents[2]
@@ -30,8 +31,9 @@ CHECK_INTERVAL = 0.01
 
 
 def script(name: str) -> list[str]:
-    """The command of one of the scripts at the top of the repository."""
-    return [sys.executable, str(ROOT / name)]
+    """The command of one of the scripts at the top of the repository, on the tests' system."""
+    program, names = str(ROOT / name), os.environ.get(VARIABLE)
+    return lacking(names, program) if names else [sys.executable, program]
 
 
 def environment(**more: str) -> dict[str, str]:

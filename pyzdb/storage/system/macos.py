@@ -50,9 +50,12 @@ class MacOS(Posix):
         return os.open(name, how, dir_fd=folder)
 
     def link_held(self, fd: int, name: str, folder: int | None) -> None:
-        os.link(self.path_of(fd), name, dst_dir_fd=folder, follow_symlinks=False)
+        try:
+            os.link(self.path_of(fd), name, dst_dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            super().link_held(fd, name, folder)
         # The path may have led to another file by then.
         linked = os.stat(name, dir_fd=folder, follow_symlinks=False)
         if not os.path.samestat(linked, os.fstat(fd)):
             os.unlink(name, dir_fd=folder)
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            super().link_held(fd, name, folder)

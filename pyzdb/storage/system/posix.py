@@ -61,5 +61,5 @@ class Posix:
 
     def link_held(self, fd: int, name: str, folder: int | None) -> None:
         """Give an open file a second name. Raises FileExistsError when the name is taken, and
-        OSError when the file has to be copied."""
+        OSError with EXDEV, as for another file system, when the file has to be copied."""
         raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))

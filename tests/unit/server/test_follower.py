@@ -536,6 +536,7 @@ def test_the_first_look_is_at_once(writer: Engine, reader: Following) -> None:
     assert reader.db.tree.root == {"x": 1}
 
 
+@pytest.mark.needs("proc")
 def test_a_closed_follower_holds_no_file(writer: Engine, reader: Following) -> None:
     before = os.listdir("/proc/self/fd")
     writer.put("x", 1)

@@ -61,6 +61,7 @@ def test_what_an_older_holder_said_does_not_matter(path: str) -> None:
     holder.release()
 
 
+@pytest.mark.needs("fork")
 def test_a_killed_holder_holds_nothing(path: str) -> None:
     holding = forked(lambda: FileLock(Disk(), path))
     with holding as pid, pytest.raises(FileInUse, match=f"pid {pid} "):

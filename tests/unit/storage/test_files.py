@@ -276,13 +276,13 @@ def test_the_files_of_the_database_are_never_taken(tmp_path: Path, name: str) ->
         files.take(File(str(tmp_path / name)))
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting(files: Files, source: Path) -> None:
+def test_what_is_not_a_regular_file_is_refused_without_waiting(files: Files, source: Path) -> None:
     folder = source.parent
     (folder / "sub").mkdir()
     os.mkfifo(folder / "fifo")
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(folder / "socket"))
-        refused = {"sub": "a folder", "fifo": "no regular file", "socket": "no regular file"}
+        refused = {"sub": "a folder", "fifo": "not a regular file", "socket": "not a regular file"}
         for name, why in refused.items():
             with pytest.raises(FileRefused, match=why):
                 files.take(File(str(folder / name)))
@@ -290,7 +290,7 @@ def test_what_is_no_regular_file_is_refused_without_waiting(files: Files, source
 
 def test_a_device_is_refused(tmp_path: Path) -> None:
     files = Files(Disk(), str(tmp_path / "bigfiles"), ["/dev"])
-    with pytest.raises(FileRefused, match="no regular file"):
+    with pytest.raises(FileRefused, match="not a regular file"):
         files.take(File("/dev/null"))
 
 

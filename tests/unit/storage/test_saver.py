@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import select
 import signal
@@ -18,6 +17,8 @@ from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_lock import FileLock
 from pyzdb.storage.saver import FAREWELL, PATIENCE, InlineSave, SaveProcess, default_saver
 from tests.support.programs import forked
+
+pytestmark = pytest.mark.needs("fork")
 
 LIMIT = 30.0
 """Seconds that a test waits for a child."""
@@ -146,30 +147,6 @@ def test_a_child_that_makes_no_progress_is_killed_and_said(own: int) -> None:
     assert not saving.is_over(2 * PATIENCE)
     assert saving.is_over(2 * PATIENCE + FAREWELL)
     assert str(saving.result()).startswith("the saving process wrote nothing for 60 s")
-
-
-def test_a_save_without_a_child_is_over_when_it_has_begun(
-    own: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    with caplog.at_level(logging.INFO):
-        saving = InlineSave(lambda: os.truncate(own, 5), own)
-    assert os.fstat(own).st_size == 5
-    assert select.select([saving.fd], [], [], 0)[0]
-    assert not saving.is_over(0.0)
-    assert saving.result() is None
-    assert "nobody was served for 0." in caplog.text
-
-
-def test_a_save_without_a_child_that_fails_says_why(own: int) -> None:
-    before = sorted(os.listdir("/proc/self/fd"))
-    assert InlineSave(lambda: fail("no room"), own).result() == "ValueError: no room"
-    assert sorted(os.listdir("/proc/self/fd")) == before
-
-
-def test_a_save_without_a_child_that_another_one_replaces_is_not_done(own: int) -> None:
-    saving = InlineSave(lambda: None, own)
-    saving.kill("another save takes its place")
-    assert saving.result() == "another save takes its place"
 
 
 def test_saves_run_in_a_child_where_there_can_be_one(monkeypatch: pytest.MonkeyPatch) -> None:

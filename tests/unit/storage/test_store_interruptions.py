@@ -117,6 +117,7 @@ def check_and_go_on(path: str, acknowledged: list[bytes]) -> None:
     again.close()
 
 
+@pytest.mark.needs("fork")
 @pytest.mark.parametrize("half", [False, True], ids=["before", "within"])
 def test_a_kill_at_any_step_loses_nothing_acknowledged(tmp_path: Path, half: bool) -> None:
     for at in range(1, calls_of_work(tmp_path) + 1):
@@ -170,6 +171,7 @@ def test_a_child_that_fails_is_told_and_the_next_save_works(path: str) -> None:
     store.close()
 
 
+@pytest.mark.needs("fork")
 def test_a_killed_child_is_told_and_loses_nothing(path: str) -> None:
     store = FileStore(path)
     store.open()
@@ -198,6 +200,7 @@ def test_only_one_save_runs_at_a_time(path: str) -> None:
     store.close()
 
 
+@pytest.mark.needs("fork")
 @pytest.mark.parametrize("end", [FileStore.close, lambda store: store.save(lambda: {"tree": [1]})])
 def test_a_running_save_is_ended_by_a_newer_one_and_by_the_end(
     path: str, end: Callable[[FileStore], None]
@@ -220,6 +223,7 @@ def no_process(work: Callable[[], None], keep: int) -> Save:
     raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
 
 
+@pytest.mark.needs("fork")
 def test_no_process_for_a_save_is_told(path: str) -> None:
     savers = [no_process, SaveProcess]
     store = FileStore(path, saver=lambda work, keep: savers.pop(0)(work, keep))
@@ -233,6 +237,7 @@ def test_no_process_for_a_save_is_told(path: str) -> None:
     store.close()
 
 
+@pytest.mark.needs("fork")
 def test_a_save_whose_server_is_gone_harms_nobody(path: str) -> None:
     hold, go = os.pipe()
     kept = f"/proc/{os.getpid()}/fd/{hold}"

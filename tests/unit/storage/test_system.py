@@ -61,6 +61,7 @@ def path(tmp_path: Path) -> str:
     return str(tmp_path / "file")
 
 
+@pytest.mark.needs("proc", "O_PATH")
 def test_what_there_is_decides_and_not_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert type(this_system()) is Linux
     monkeypatch.delattr(os, "O_PATH")
@@ -102,6 +103,7 @@ def test_a_full_sync_that_failed_is_not_tried_in_another_way(path: str) -> None:
 # --- where things lie --------------------------------------------------------------------------
 
 
+@pytest.mark.needs("proc", "O_PATH")
 def test_macos_tells_where_a_folder_was_moved(tmp_path: Path) -> None:
     old, new = str(tmp_path / "old"), str(tmp_path / "new")
     os.mkdir(old)
@@ -159,6 +161,7 @@ def test_holding_a_file_of_macos_waits_for_nothing(tmp_path: Path) -> None:
     disk.close(held)
 
 
+@pytest.mark.needs("proc", "O_PATH")
 def test_a_file_of_macos_whose_name_leads_elsewhere_is_not_linked(tmp_path: Path) -> None:
     one, other, target = (str(tmp_path / name) for name in ("one", "other", "target"))
     Path(one).write_bytes(b"one")
@@ -172,6 +175,7 @@ def test_a_file_of_macos_whose_name_leads_elsewhere_is_not_linked(tmp_path: Path
     assert not os.path.exists(target)
 
 
+@pytest.mark.needs("proc")
 @pytest.mark.parametrize("disk", [Disk(), Mac(), Plain()], ids=lambda disk: type(disk).__name__)
 def test_a_large_file_is_taken_where_the_system_tells_which_one_it_is(
     disk: Disk, tmp_path: Path
@@ -199,8 +203,8 @@ def test_a_large_file_is_taken_where_the_system_tells_which_one_it_is(
 def test_room_is_written_where_it_cannot_be_asked_for(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.delattr(os, "posix_fallocate")
-    monkeypatch.delattr(os, "posix_fadvise")
+    monkeypatch.delattr(os, "posix_fallocate", raising=False)
+    monkeypatch.delattr(os, "posix_fadvise", raising=False)
     _make_room(path)
 
 
@@ -210,7 +214,7 @@ def test_room_is_written_on_a_file_system_that_makes_none(
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    monkeypatch.setattr(os, "posix_fallocate", refuse, raising=False)
     _make_room(path)
 
 
