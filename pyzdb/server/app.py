@@ -30,20 +30,17 @@ import zmq
 
 import pyzdb
 from pyzdb.engine.core import HISTORY_LIMIT
-from pyzdb.engine.database import SNAPSHOT_BYTES, Database
-from pyzdb.engine.replica import Replica
+from pyzdb.engine.database import SNAPSHOT_BYTES
+from pyzdb.engine.open import database_at, replica_at
 from pyzdb.errors import ExecRefused, FilesReplaced
 from pyzdb.server.broker import LINGER, Broker, bound
 from pyzdb.server.door import raise_limit
 from pyzdb.server.follower import Follower
 from pyzdb.server.loop import ServerLoop
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
-from pyzdb.storage.file_folder import FileFolder
 from pyzdb.storage.file_lock import notice_of
 from pyzdb.storage.file_store import FileStore
-from pyzdb.storage.files import Files
 from pyzdb.storage.journal import Fsync
-from pyzdb.storage.layout import Layout
 from pyzdb.storage.system import require as require_system
 from pyzdb.transport.addresses import is_loopback
 from pyzdb.transport.sockets import Context, Socket, check, connect, require
@@ -130,12 +127,15 @@ def _own(options: Options, stop_fd: int, disk: Disk, new_store: Callable[..., Fi
         logger.warning("every machine that reaches %s can read and write", uri)
     path = database_path(options.filename)
     read_back = options.read_server_uri or READ_SERVER_URI
-    store = new_store(path, options.fsync, disk, notice=read_back)
-    database = Database(
-        store,
+    database, store = database_at(
+        path,
+        fsync=options.fsync,
+        files_from=options.files_from,
+        notice=read_back,
+        disk=disk,
+        new_store=new_store,
         history_limit=options.history_limit,
         snapshot_bytes=options.snapshot_bytes,
-        files=Files(disk, Layout(path).large_files, options.files_from, path),
         exec=options.exec,
         lock_uri=options.lock_uri,
     )
@@ -167,7 +167,7 @@ def _follow(options: Options, stop_fd: int) -> None:
     refuse_mount(path)
     if uri:
         check(uri)
-    replica = Replica(FileFolder(Disk(), path))
+    replica = replica_at(path)
     follower = Follower(replica, options.filename)
     try:
         follower.start()
