@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -159,13 +160,15 @@ def test_nothing_acknowledged_is_lost_by_quick_kills_on_another_system(
             db["l"].append(acknowledged)
             acknowledged += 1
 
+    def has_gone_on(count: int) -> bool:
+        return acknowledged >= count or writing.done()
+
     db = connect(server.write_uri)
     db["l"] = []
     with ThreadPoolExecutor(1) as pool:
         writing = pool.submit(write)
         for _ in range(kills):
-            reached = acknowledged + 40
-            wait_until(lambda reached=reached: acknowledged >= reached or writing.done())
+            wait_until(partial(has_gone_on, acknowledged + 40))
             server.kill()
             server.start()
             shown = acknowledged
