@@ -16,5 +16,5 @@ venv: .venv
 
 .venv: pyproject.toml
 	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable '.[test,bench]'
+	.venv/bin/python -m pip install --quiet --editable '.[test,check,bench]'
 	touch .venv
