@@ -2,7 +2,8 @@
 
 Each command is a `main(arguments, prog)` that returns the exit status: 0 when all went well, 1 when
 the work failed (one line on standard error says why), 2 when the arguments are wrong, and 3 when a
-server gave up because its disk failed or others replaced its files.
+server gave up because its disk failed or others replaced its files, or when a check found that a
+server has the database.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Check the files of a database: what they hold, and every damage with its file and offset.
 
 The exit status is 0 when the database is whole and 1 when it is not: when a file is damaged, a
-record cannot be done again, or a large file that the tree names is missing. An unfinished write at
-the end of the journal is not damage: nobody was told of it, and the next start of the server cuts
-it off.
+record cannot be done again, or a large file that the tree names is missing. It is 3 when nothing
+was checked because a server has the database: end the server first, or check a copy that was made
+as for a backup. An unfinished write at the end of the journal is not damage: nobody was told of it,
+and the next start of the server cuts it off.
 
 --repair keeps what is good from the start up to the first damage, and puts the rest aside in files
-that end in .broken beside the database; nothing is thrown away. No server may be running. Without
---repair nothing is written, and no permission to write is needed.
+that end in .broken beside the database; nothing is thrown away. Without --repair nothing is
+written, and no permission to write is needed.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
 from pyzdb.engine.replica import Replica
+from pyzdb.errors import FileInUse
 from pyzdb.paths import Path, path_text
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
@@ -29,6 +31,9 @@ from pyzdb.storage.parts import Part, part_names
 from pyzdb.storage.repair import repair, unrepairable
 from pyzdb.values.types import File
 
+IN_USE = 3
+"""The exit status when nothing was checked."""
+
 
 def main(arguments: Arguments = None, prog: str | None = None) -> int:
     """Check one database, and repair it when asked; return the exit status."""
@@ -38,7 +43,16 @@ def main(arguments: Arguments = None, prog: str | None = None) -> int:
         "--repair", action="store_true", help="keep the good part, and put the rest aside"
     )
     given = parser.parse_args(arguments)
-    return run(lambda: _check(given.db_filename, given.repair))
+    return run(lambda: _check_unused(given.db_filename, given.repair))
+
+
+def _check_unused(filename: str, wanted: bool) -> int:
+    try:
+        return _check(filename, wanted)
+    except FileInUse as error:
+        return fail(
+            f"{error}: nothing was checked; end that process first, or check a copy", IN_USE
+        )
 
 
 def _check(filename: str, wanted: bool) -> int:

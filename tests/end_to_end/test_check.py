@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pyzdb.cli import FAILED, OK
-from pyzdb.cli.check import main
+from pyzdb.cli.check import IN_USE, main
 from pyzdb.engine.core import HISTORY_LIMIT
 from pyzdb.errors import NewerFormat
 from pyzdb.storage.file_store import FileStore
@@ -127,15 +127,19 @@ def test_an_unfinished_write_is_no_damage(path: str, capsys: pytest.CaptureFixtu
     assert f"was cut at offset {end}" in capsys.readouterr().out
 
 
-def test_a_database_that_a_server_holds_is_not_touched(
-    path: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("options", [[], ["--repair"]])
+def test_a_database_that_a_server_has_is_not_checked_and_has_a_status_of_its_own(
+    path: str, options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store = FileStore(path)
+    store = FileStore(path, notice="tcp://127.0.0.1:5562")
     store.open()
-    assert main(["--repair", path]) == FAILED
+    assert main([*options, path]) == IN_USE
     store.close()
-    said = capsys.readouterr().err
-    assert said.startswith(f"pyzdb: {path} is in use by pid {os.getpid()} on ")
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith(f"pyzdb: {path} is in use by pid {os.getpid()} on ")
+    assert said.err.endswith(": nothing was checked; end that process first, or check a copy\n")
+    assert main([*options, path]) == OK
 
 
 def test_what_is_not_there_is_told_and_not_made(
@@ -200,7 +204,7 @@ def test_a_database_whose_lock_file_was_removed_is_found_in_use(
     store = FileStore(path)
     store.open()
     os.unlink(f"{path}.lock")
-    assert main([path]) == FAILED
+    assert main([path]) == IN_USE
     store.close()
     assert "is in use by another process" in capsys.readouterr().err
 
