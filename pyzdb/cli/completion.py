@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from pyzdb.errors import PyzdbError
-from pyzdb.proxy.root import Proxy
+from pyzdb.proxy.path import Proxy
 
 MOST_KEYS = 1000
 """More keys are not sent to be completed: nobody reads such a list, and it may be large."""

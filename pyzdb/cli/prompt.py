@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 from pyzdb.cli import one_line
 from pyzdb.cli.statements import SOURCE_NAME, Statements
-from pyzdb.proxy.root import Proxy
+from pyzdb.proxy.path import Proxy
 from pyzdb.values.types import File
 
 ERROR_WIDTH = 500

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from prompt_toolkit.completion import Completer
 
-    from pyzdb.proxy.root import Proxy
+    from pyzdb.proxy.path import Proxy
 
 PROMPT = "> "
 CONTINUATION = ". "

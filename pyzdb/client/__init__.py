@@ -2,18 +2,31 @@
 
 import sys
 from types import ModuleType
-from typing import Any
+from typing import TypeAlias
 
-from pyzdb.client.connection import Connection, client
+from pyzdb.client.connection import DEFAULT_TIMEOUT, DEFAULT_URI, Connection, client
+from pyzdb.proxy.root import Root
 
 __all__ = ["Connection", "client"]
 
+_Connection: TypeAlias = Connection
 
-class _CallableModule(ModuleType):
+
+class CallableModule(ModuleType):
     """`from pyzdb import client` gives this module, which can be called as its function."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Connection]:
-        return client(*args, **kwargs)
+    # What the module holds, for type checkers, which do not see that it is one.
+    Connection: type[_Connection]
+    client = staticmethod(client)
+
+    def __call__(
+        self,
+        write_uri: str = DEFAULT_URI,
+        read_uri: str | None = None,
+        *,
+        timeout: float = DEFAULT_TIMEOUT,
+    ) -> tuple[Root, _Connection]:
+        return client(write_uri, read_uri, timeout=timeout)
 
 
-sys.modules[__name__].__class__ = _CallableModule
+sys.modules[__name__].__class__ = CallableModule

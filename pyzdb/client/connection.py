@@ -71,7 +71,7 @@ if hasattr(os, "register_at_fork"):  # Windows has no forks
 
 def client(
     write_uri: str = DEFAULT_URI, read_uri: str | None = None, *, timeout: float = DEFAULT_TIMEOUT
-) -> tuple[Value, Connection]:
+) -> tuple[Root, Connection]:
     """Return ``(db, connection)``: the lazy tree of a server, and the way to it.
 
     Reads go to ``read_uri`` (None: all goes to ``write_uri``), and to ``write_uri`` with a warning

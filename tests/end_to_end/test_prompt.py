@@ -11,7 +11,7 @@ import pytest
 
 from pyzdb.cli.prompt import ERROR_WIDTH, Kind, Prompt, Result, text_of
 from pyzdb.paths import Path
-from pyzdb.protocol.commands import Command
+from pyzdb.protocol.commands import Command, Get
 from pyzdb.proxy.root import Root
 from pyzdb.values import File
 
@@ -22,10 +22,10 @@ class Tree:
     def fetch(self, index: Path) -> Any:
         return self.query(Command(index))
 
-    def query(self, command: Command) -> Any:
+    def query(self, command: Command | Get) -> Any:
         return list(command.index) if command.func in (None, "__iter__") else command.func
 
-    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+    def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         return [self.query(command) for command in commands]
 
     def lock(self, timeout: float | None, lease: float | None) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pyzdb.engine.database import Database
-from pyzdb.protocol.commands import Command
+from pyzdb.protocol.commands import Command, Get
 from pyzdb.protocol.replies import WireReply, decode_reply
 from pyzdb.protocol.requests import MODES, Envelope, Request, encode_request
 from pyzdb.storage.file_store import FileStore
@@ -91,7 +91,7 @@ class Engine:
     def put(self, key: Any, value: Any, **fields: Any) -> Any:
         return self.call("__setitem__", key, value, **fields)
 
-    def batch(self, *commands: Command, **fields: Any) -> Any:
+    def batch(self, *commands: Command | Get, **fields: Any) -> Any:
         return self.get("batch", commands=commands, **fields)
 
     def old(self, on_lock_socket: bool = False, **fields: Any) -> Any:

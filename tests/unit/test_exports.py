@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import pyzdb
 
 
@@ -17,16 +19,35 @@ def run(source: str) -> str:
 
 
 def test_the_package_has_its_public_names_and_nothing_else() -> None:
-    assert pyzdb.__all__ == ["File", "__version__", "register"]
+    assert pyzdb.__all__ == ["File", "PyzdbError", "__version__", "client", "register"]
+    assert set(pyzdb.__all__) <= set(dir(pyzdb))
     names = "import pyzdb; print(*sorted(n for n in vars(pyzdb) if not n.startswith('_')))"
     modules = {"errors", "paths", "values"}
-    assert set(run(names).split()) == {"File", "register"} | modules
+    own = {"File", "PyzdbError", "register"}
+    assert set(run(names).split()) == own | modules | {"TYPE_CHECKING"}
 
 
 def test_the_public_names_are_those_of_their_modules() -> None:
-    from pyzdb import values
+    from pyzdb import errors, values
 
     assert (pyzdb.File, pyzdb.register) == (values.File, values.register)
+    assert pyzdb.PyzdbError is errors.PyzdbError
+    assert pyzdb.client is sys.modules["pyzdb.client"]
+    with pytest.raises(AttributeError, match="'pyzdb' has no attribute 'clients'"):
+        pyzdb.clients  # type: ignore[attr-defined] # noqa: B018
+
+
+def test_zeromq_is_loaded_with_the_client_and_not_before() -> None:
+    names = "import sys, pyzdb; from pyzdb import File, PyzdbError, register; "
+    assert run(names + "print('zmq' in sys.modules)") == "False\n"
+    assert run(names + "pyzdb.client; print('zmq' in sys.modules)") == "True\n"
+
+
+@pytest.mark.parametrize("before", ["", "import pyzdb.client; ", "import pyzdb; pyzdb.client; "])
+def test_the_client_of_the_package_can_be_called_whatever_was_imported(before: str) -> None:
+    called = f"{before}from pyzdb import client; print(client(timeout=2)[1].timeout)"
+    assert run(called) == "2\n"
+    assert run(f"{before}import pyzdb; print(pyzdb.client()[1])").startswith("<open connection")
 
 
 def test_applications_begin_with_client() -> None:

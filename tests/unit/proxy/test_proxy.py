@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import inspect
 import pickle
@@ -20,8 +21,10 @@ from pyzdb.errors import (
 )
 from pyzdb.operations.table import TABLE
 from pyzdb.paths import Path
-from pyzdb.protocol.commands import Command
-from pyzdb.proxy.root import Method, Proxy, Root
+from pyzdb.protocol.commands import Command, Get
+from pyzdb.proxy.batch import Batch
+from pyzdb.proxy.path import Function, Method, Proxy
+from pyzdb.proxy.root import Root
 from pyzdb.storage.memory import MemoryStore
 from tests.support.engine import Engine
 
@@ -45,7 +48,7 @@ class Service:
         finally:
             self.sent.append(command.func)
 
-    def batch(self, commands: tuple[Command, ...]) -> list[Any]:
+    def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
         results: list[Any] = self.engine.batch(*commands)
         self.sent.append([command.func for command in commands])
         return results
@@ -272,6 +275,66 @@ def test_a_statement_is_one_message(db: Any, service: Service, stored: Any, stat
     names = {"p": copy.deepcopy(stored)}
     exec(statement, names)
     assert db["p"]._run() == names["p"]
+
+
+def test_every_function_of_the_table_is_declared_and_no_other() -> None:
+    declared = {name for name, value in vars(Proxy).items() if isinstance(value, Function)}
+    functions = {name for functions in TABLE.values() for name in functions}
+    assert declared == {name for name in functions if name[0] != "_"}
+
+
+@pytest.mark.parametrize("kind", [Proxy, Root, Batch])
+def test_no_function_of_the_table_is_hidden_by_one_of_a_path(kind: type[Proxy]) -> None:
+    own = {name for one in kind.__mro__[:-1] for name in vars(one)}
+    functions = {name for functions in TABLE.values() for name in functions}
+    assert {name for name in own & functions if not isinstance(getattr(kind, name), Function)} == {
+        name for name in functions if name[0] == "_"
+    }
+
+
+def test_a_path_cannot_be_changed(db: Any) -> None:
+    path = db["x"]
+    for name in ("_index", "append", "new"):
+        with pytest.raises(AttributeError):
+            setattr(path, name, ("y",))
+    assert repr(path) == "db['x']"
+
+
+def test_fetch_is_run_for_those_who_use_no_private_names(db: Any, service: Service) -> None:
+    db["l"] = [1]
+    service.sent.clear()
+    assert db["l"].fetch() == db["l"]._run() == [1]
+    assert db.fetch() == {"l": [1]}
+    assert service.sent == [None] * 3
+    with db.batch() as batch:
+        first = batch["l"][0].fetch()
+    assert first.value == 1
+
+
+def test_pairs_are_tuples_as_in_python(db: Any, service: Service) -> None:
+    db["d"] = {"a": 1, "b": [2, 3], ("t", 4): {}}
+    stored = {"a": 1, "b": [2, 3], ("t", 4): {}}
+    service.sent.clear()
+    assert db["d"].items() == list(stored.items())
+    assert {key: value for key, value in db["d"].items() if key} == stored
+    with db.batch() as batch:
+        items, last = batch["d"].items(), batch["d"].popitem()
+        none, again = batch["d"].clear(), batch["d"].items()
+        assert repr(items) == "<result, not known yet>"
+    assert repr(items) == f"<result {list(stored.items())!r}>"
+    assert (items.value, items.value) == (list(stored.items()),) * 2
+    assert (last.value, none.value, again.value) == ((("t", 4), {}), None, [])
+    db["d"] = stored
+    assert db["d"].popitem() == (("t", 4), {})
+    assert repr(db["d"].items) == "db['d'].items"
+
+
+def test_pairs_that_are_not_there_are_an_error(db: Any) -> None:
+    db["l"] = [1]
+    with pytest.raises(AttributeError):
+        db["l"].items()
+    with pytest.raises(AttributeError), db.batch() as batch:
+        batch["l"].items()
 
 
 def test_a_name_that_is_added_to_stands_for_the_same_place(db: Any) -> None:
@@ -579,6 +642,18 @@ def test_a_lock_is_given_back_at_the_end_of_its_block(db: Any, service: Service)
 def test_a_block_that_raises_gives_the_lock_back(db: Any, service: Service) -> None:
     with pytest.raises(ZeroDivisionError), db.lock():
         raise ZeroDivisionError
+    assert service.sent == [("lock", None, None), "unlock"]
+
+
+def test_a_lock_in_async_with_is_given_back_and_the_error_says_what_to_do(
+    db: Any, service: Service
+) -> None:
+    async def work() -> None:
+        async with db.lock():
+            raise AssertionError("the block was entered")
+
+    with pytest.raises(TypeError, match=r"`with db\.lock\(\):`"):
+        asyncio.run(work())
     assert service.sent == [("lock", None, None), "unlock"]
 
 
