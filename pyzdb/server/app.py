@@ -23,33 +23,24 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import FrameType
 
 import zmq
 
 import pyzdb
-from pyzdb.engine.core import HISTORY_LIMIT
-from pyzdb.engine.database import SNAPSHOT_BYTES
 from pyzdb.engine.open import database_at, replica_at
 from pyzdb.errors import ExecRefused, FilesReplaced
 from pyzdb.server.broker import LINGER, Broker, bound
 from pyzdb.server.door import raise_limit
 from pyzdb.server.follower import Follower
 from pyzdb.server.loop import ServerLoop
+from pyzdb.server.options import INSIDE, READ_SERVER_URI, Options
 from pyzdb.storage.disk import Disk, database_path, refuse_mount
 from pyzdb.storage.file_lock import notice_of
 from pyzdb.storage.file_store import FileStore
-from pyzdb.storage.journal import Fsync
 from pyzdb.storage.system import require as require_system
 from pyzdb.transport.addresses import is_loopback
 from pyzdb.transport.sockets import Context, Socket, check, connect, require
-
-INSIDE = "inproc://pyzdb-requests"
-"""The back end of the write queue when it is in the process."""
-
-READ_SERVER_URI = "tcp://127.0.0.1:5562"
-"""Where read-only servers connect, unless the operator says otherwise."""
 
 POOL = 16
 """REP sockets of a read-write server: the writes that one sync can acknowledge together. More
@@ -60,35 +51,6 @@ DESCRIPTORS = 54
 fewer no start is tried, since ZeroMQ ends a process in which it finds none."""
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What a server is told: addresses, the file, and its policies (see `pyzdb serve --help`)."""
-
-    filename: str = "db.pkl"
-    write_client_uri: str = "tcp://127.0.0.1:5559"
-    write_server_uri: str | None = None
-    read_client_uri: str = "tcp://127.0.0.1:5561"
-    read_server_uri: str | None = None
-    lock_uri: str = "tcp://localhost:5558"
-    read_only: bool = False
-    fsync: Fsync = "always"
-    history_limit: int = HISTORY_LIMIT
-    files_from: tuple[str, ...] = ()
-    exec: bool = False
-    snapshot_bytes: int = SNAPSHOT_BYTES
-
-    @property
-    def listening(self) -> tuple[str, ...]:
-        """The addresses that a read-write server binds."""
-        return (
-            self.write_client_uri,
-            self.write_server_uri or INSIDE,
-            self.read_client_uri,
-            self.read_server_uri or READ_SERVER_URI,
-            self.lock_uri,
-        )
 
 
 def serve(

@@ -18,7 +18,7 @@ from pyzdb.cli.main import COMMANDS
 from pyzdb.cli.main import main as pyzdb_main
 from pyzdb.cli.prompt import Prompt
 from pyzdb.errors import CorruptFile, SyncFailed
-from pyzdb.server.app import READ_SERVER_URI
+from pyzdb.server.options import READ_SERVER_URI
 from tests.support.programs import Conversation, Server, environment, run, script
 from tests.torture.processes import free_uris
 
@@ -55,7 +55,7 @@ def test_the_scripts_are_the_commands(name: str) -> None:
 def test_the_arguments_of_a_server_are_in_the_old_order() -> None:
     given = serve.parser().parse_args(["-ro", "file", "one", "", "three", "four", "five"])
     assert given.read_only
-    assert given.db_filename == "file"
+    assert given.filename == "file"
     assert (given.write_client_uri, given.write_server_uri) == ("one", "")
     assert (given.read_client_uri, given.read_server_uri) == ("three", "four")
     assert given.lock_uri == "five"

@@ -52,7 +52,10 @@ def test_every_command_is_run_below() -> None:
 
 def test_the_page_names_every_option_and_default() -> None:
     for action in serve.parser()._actions:
-        for name in (*action.option_strings, *([] if action.option_strings else [action.dest])):
+        for name in (
+            *action.option_strings,
+            *([] if action.option_strings else [action.metavar or action.dest]),
+        ):
             assert f"`{name}" in TEXT or f", `{name}`" in TEXT or f"-{name}" in TEXT, name
     default = Options()
     for value in (*default.listening, default.filename):
@@ -67,7 +70,7 @@ def test_what_starts_a_service_can_be_parsed() -> None:
     [container] = COMMANDS["Run it as a service"]
     for command in (start, container):
         _, _, arguments = command.partition("pyzdb serve ")
-        assert serve.parser().parse_args(shlex.split(arguments)).db_filename.endswith("/db.pkl")
+        assert serve.parser().parse_args(shlex.split(arguments)).filename.endswith("/db.pkl")
 
 
 def test_the_page_names_every_file_of_a_database(

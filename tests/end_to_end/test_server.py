@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pyzdb.server import Options
+from pyzdb.server.options import INSIDE, Options
 from tests.support.programs import Server, processor_ticks, run, script
 
 
@@ -23,10 +23,10 @@ def refused(folder: Path, *arguments: str) -> tuple[int, str]:
 
 
 def test_the_defaults_are_those_of_the_old_program_on_this_machine_only() -> None:
-    assert Options() == Options(
-        "db.pkl",
+    assert Options().filename == "db.pkl"
+    assert Options().listening == (
         "tcp://127.0.0.1:5559",
-        None,
+        INSIDE,
         "tcp://127.0.0.1:5561",
         "tcp://127.0.0.1:5562",
         "tcp://localhost:5558",
@@ -100,8 +100,8 @@ def test_a_server_whose_address_is_taken_says_by_what(server: Server, tmp_path: 
         (["missing/db.pkl"], 1, "there is no folder"),
         (["."], 1, "it is a folder"),
         (["--files-from", "missing"], 2, "there is no folder missing"),
-        (["--history-limit", "many"], 2, "'many' is no number from 0 on"),
-        (["--snapshot-bytes", "-1"], 2, "'-1' is no number from 0 on"),
+        (["--history-limit", "many"], 2, "must be a whole number, 0 or more, not 'many'"),
+        (["--snapshot-bytes", "-1"], 2, "must be a whole number, 0 or more, not '-1'"),
         (["--fsync", "sometimes"], 2, "invalid choice: 'sometimes'"),
         (["--exec", "db.pkl", "tcp://*:5559"], 1, "loopback addresses only, not with tcp://*:5559"),
         (["--unknown"], 2, "unrecognized arguments: --unknown"),
