@@ -14,6 +14,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 from pyzdb.engine.client_table import ClientTable
 from pyzdb.engine.commits import BROKEN, Commit, Commits, Log
@@ -51,6 +52,10 @@ class Core:
     ``log`` is where its commits go, ``filing`` has its large files, ``monotonic`` gives seconds.
     `load` and `replay` tell it what to hold; ``sequence`` is the number of the last commit.
     """
+
+    # What it makes its parts of; a test that plants a fault in one has another kind.
+    new_tree: ClassVar[type[Tree]] = Tree
+    new_commits: ClassVar[type[Commits]] = Commits
 
     def __init__(
         self,
@@ -91,7 +96,7 @@ class Core:
         state = state or {"tree": {}}
         try:
             root = state["tree"]
-            self.tree = Tree(root, state["plain"] if "plain" in state else is_plain(root))
+            self.tree = self.new_tree(root, state["plain"] if "plain" in state else is_plain(root))
             self.history = History(self.tree, HISTORY_LIMIT, self._history_bytes)
             self.lock = Lock()
             self.clients = ClientTable()
@@ -108,7 +113,7 @@ class Core:
                 f"the snapshot is not of this version of pyzdb, but perhaps of an older one that "
                 f"can still serve it ({why})"
             ) from error
-        self._commits = Commits(self._log, self.tree, self.lock, self.clients, sequence)
+        self._commits = self.new_commits(self._log, self.tree, self.lock, self.clients, sequence)
         self._execution = Execution(
             self.tree, self.history, self._commits, self._filing, self._interpreter, self._saves
         )

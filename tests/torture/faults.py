@@ -38,7 +38,6 @@ from pyzdb.protocol.leases import MAX_LEASE
 from pyzdb.protocol.requests import ReadAll, Write, encode_request
 from pyzdb.storage.contents import read_contents
 from pyzdb.storage.file_folder import FileFolder
-from pyzdb.storage.snapshot import State
 from tests.torture.ledger import lost_file, recovered, seen
 from tests.torture.memory import FILENAME, FILES, INCOMING, MemoryDisk, database_on
 from tests.torture.report import Count, Options, Run
@@ -116,9 +115,7 @@ class StubbornCommits(Commits):
 class StubbornDatabase(Database):
     """A planted fault: after a change that failed half-way it goes on."""
 
-    def load(self, state: State | None, sequence: int) -> None:
-        super().load(state, sequence)
-        self._commits.__class__ = StubbornCommits
+    new_commits = StubbornCommits
 
 
 class KeepingTree(Tree):
@@ -133,9 +130,7 @@ class KeepingTree(Tree):
 class KeepingDatabase(Database):
     """A planted fault: what was changed before an error stays in the tree."""
 
-    def load(self, state: State | None, sequence: int) -> None:
-        super().load(state, sequence)
-        self.tree.__class__ = KeepingTree
+    new_tree = KeepingTree
 
 
 PLANTS: dict[str | None, type[Database]] = {

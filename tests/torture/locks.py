@@ -23,12 +23,16 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 
-from pyzdb.cli import Arguments, run, serve
+from pyzdb.cli import Arguments, run
 from pyzdb.client import client
-from pyzdb.engine.locks import Lock
+from pyzdb.engine.commits import STAMP
 from pyzdb.errors import LockError, LockTimeout, PyzdbError
+from pyzdb.storage.disk import Disk
+from pyzdb.storage.file_store import FileStore
+from pyzdb.storage.parts import Record
+from pyzdb.storage.store import Recovered
+from tests.torture.faulty import serve_on
 from tests.torture.middle import way_to
 from tests.torture.processes import READY_LIMIT, Server, ServerEnded, forks
 from tests.torture.report import Count, Options, Run
@@ -271,11 +275,22 @@ class _Server(Server):
             self.program = _serve_with_full_leases
 
 
+class RedatingStore(FileStore):
+    """A planted fault: what was done before a restart is taken for done just now, so that a lease
+    begins again."""
+
+    def take(self) -> Recovered:
+        recovered = super().take()
+        return recovered._replace(records=map(_redated, recovered.records))
+
+
+def _redated(record: Record) -> Record:
+    sequence, body = record
+    return sequence, STAMP.pack(time.time()) + body[STAMP.size :]
+
+
 def _serve_with_full_leases(arguments: Sequence[str]) -> int:
-    """Run a server in which each restart begins a lease anew."""
-    resume = Lock.resume
-    with patch.object(Lock, "resume", lambda lock, now, _: resume(lock, now, 0.0)):
-        return serve.main(arguments)
+    return serve_on(Disk(), arguments, RedatingStore)
 
 
 def _play(test: Run, first: int, fates: list[str], sites: list[Site]) -> list[Round]:

@@ -170,11 +170,11 @@ class Comparison(RuleBasedStateMachine):
     functions: ClassVar[tuple[str, ...]] = ()
     """The only functions that are called on a dict or list; none: all."""
 
-    make_tree: ClassVar[type[Tree]] = Tree
+    new_tree: ClassVar[type[Tree]] = Tree
 
     def __init__(self) -> None:
         super().__init__()
-        self.tree = self.make_tree()
+        self.tree = self.new_tree()
         self.history = History(self.tree, LIMIT)
         self.model: dict[Any, Any] = {}
         self.past: list[dict[Any, Any]] = []
@@ -275,7 +275,7 @@ class Comparison(RuleBasedStateMachine):
         """Go on with what a snapshot would hold."""
         saved = pickle.dumps((self.tree.root, self.history.state()), protocol=5)
         root, state = pickle.loads(saved)
-        self.tree = self.make_tree(root, plain=False)
+        self.tree = self.new_tree(root, plain=False)
         self.history = History(self.tree, 0)
         self.history.restore(state)
         assert pickle.dumps(self.history.state()) == pickle.dumps(state)
@@ -355,7 +355,7 @@ def test_the_comparison_notices_a_planted_fault(name: str) -> None:
 
     class Faulty(Comparison):
         functions = (func,)
-        make_tree = FaultyTree
+        new_tree = FaultyTree
 
     # The same examples every time, as many as are needed.
     found_soon = settings(
