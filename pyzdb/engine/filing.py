@@ -43,7 +43,7 @@ class Filing:
         """Remove what a crash left of files that were moved."""
         if self._files is not None:
             for moved in self._moved:
-                self._files.finish(moved)
+                self._files.complete_move(moved)
             self._moved.clear()
 
     def tell(self, record: Request) -> None:

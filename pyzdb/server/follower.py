@@ -8,8 +8,8 @@ Rules this module keeps:
 - The journal is followed from record to record; when the next one is gone, because a save replaced
   it, the snapshot is read again.
 - A look takes a short time, whatever there is to do: those who ask are answered in between.
-- A file that is missing or changes while it is read is no error at first: the next look may find it
-  whole, and the version before is served until then. After a while reads are refused.
+- A file that is missing or changes while it is read is not an error at first: the next look may
+  find it whole, and the version before is served until then. After a while reads are refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LOOK_INTERVAL = 0.05
 within 0.2 seconds, and looking costs some microseconds."""
 
 PIECE = 0.01
-"""Seconds that one look spends on new records, while who asks waits: thousands of usual ones."""
+"""Seconds that one look spends on new records, while clients wait: thousands of usual ones."""
 
 START_PATIENCE = 5.0
 """Seconds that a start waits for files that can be read: a writing server that starts in the same

@@ -8,7 +8,7 @@ Rules this module keeps:
 - The lock file is never removed: a removed lock file is how two processes come to hold "the"
   lock. When somebody else removes it, the lock on the journal still keeps others out.
 - Its first line says who holds the database, or held it last; the second one is a notice of that
-  process to those who only read, who need no lock: the address where it waits for them.
+  process to read-only servers, which need no lock: the address where it waits for them.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FileLock:
     StorageError when its files cannot be locked.
 
     With ``writing`` False nothing is made or changed, and no permission to write is needed.
-    ``notice`` is one line for those who read; ``host`` gives the name of this machine.
+    ``notice`` is one line for read-only servers; ``host`` gives the name of this machine.
     """
 
     def __init__(

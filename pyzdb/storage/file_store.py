@@ -41,8 +41,8 @@ class FileStore:
     """A store in files: ``filename`` is the snapshot, the rest lies beside it.
 
     ``saver`` (default: what suits the system) writes snapshots beside the service; ``clock`` and
-    ``sync_interval`` are those of the journal, ``notice`` is what the lock file tells those who
-    only read.
+    ``sync_interval`` are those of the journal, ``notice`` is what the lock file tells
+    read-only servers.
     """
 
     def __init__(

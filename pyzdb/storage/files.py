@@ -13,7 +13,8 @@ Rules this module keeps:
   operator named, only what is still the file that was taken, by its identity and its time, only
   when the folder is the one that it was taken into, and only what lies there to the byte. Whoever
   else wrote or copied the journal has nothing removed that is not kept.
-- A file that has another name is copied: who writes under that would change what is stored.
+- A file that has another name is copied: a program that writes under that name would change what
+  is stored.
 - What a record names is never removed: undo and redo may bring it back.
 """
 
@@ -161,7 +162,7 @@ class Files:
         finally:
             self._disk.close(held)
 
-    def finish(self, moved: tuple[Any, ...]) -> None:
+    def complete_move(self, moved: tuple[Any, ...]) -> None:
         """Remove the source of a file that was moved, if a crash left it and it is still what the
         record says. ``moved`` may say anything: whoever wrote the journal wrote it."""
         match moved:
@@ -218,7 +219,7 @@ class Files:
                 raise ValueError("name the file by its full path on the server")
             return self._disk.real_path(location)
         except ValueError as error:
-            raise FileRefused(f"{key_text(location)} is no location: {error}") from None
+            raise FileRefused(f"{key_text(location)} is not a location: {error}") from None
 
     def _check_allowed(self, path: str) -> None:
         # What lies elsewhere is refused without a look, so that nobody learns what is there.

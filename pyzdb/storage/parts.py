@@ -30,18 +30,18 @@ and goes on with records without gaps between them:
     32             body
     ======  =====  ============================================================
 
-Then come zeros, the room for more records. A part is complete once there is one after it, whose
-header says which checksum it ends with.
+Then come zeros, which are space for more records. A part is complete once there is one after it,
+whose header says which checksum it ends with.
 
 What the rules of reading are:
 
 - A write that a crash interrupted stops short, before zeros or the end of the file, or leaves
-  whole sectors of zeros. When the first record that does not check is like that, and no whole
-  head after it says that it had been on the disk, it and the rest are a torn tail: nobody was
+  whole sectors of zeros. When the first record that fails its checksum is like that, and no
+  whole head after it says that it had been on the disk, it and the rest are a torn tail: nobody was
   told of it, so it can be cut.
-- Everything else that does not check, one wrong bit or a record from elsewhere, is damage:
+- Everything else that fails its checksum, one wrong bit or a record from elsewhere, is damage:
   CorruptFile with the file and the offset.
-- The mark is no UTF-8, and the salt is told to nobody, so no body can pass for a record.
+- The mark is not UTF-8, and the salt is told to nobody, so no body can pass for a record.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _PART = struct.Struct("<8sQQII")
 _RECORD = struct.Struct("<4sIQQII")
 _HEAD = struct.Struct("<4sIQQ")
 _CHECKS = struct.Struct("<II")
-"""A header of a record, and its two halves: what its own check covers, and the checks."""
+"""A header of a record, and its two halves: what its own checksum covers, and the checksums."""
 
 HEADER_SIZE = _RECORD.size
 
@@ -76,7 +76,7 @@ _CHECKSUM_SIZE = 4
 
 _PART_CHECKED = 28
 _RECORD_CHECKED = _HEAD.size
-"""Bytes of a header that its own check covers."""
+"""Bytes of a header that its own checksum covers."""
 
 SECTOR = 512
 """Bytes that a disk writes whole or not at all."""
@@ -173,14 +173,15 @@ def record_head(
 
 
 def read_header(data: bytes, filename: str) -> Part:
-    """Begin to read a part. Raises CorruptFile when its header does not check, NewerFormat."""
+    """Begin to read a part. Raises CorruptFile when its header fails its checksum,
+    and NewerFormat."""
     if len(data) < HEADER_SIZE:
         raise damage(filename, 0, "it has no whole header")
     magic, _, first, previous, seed = _PART.unpack_from(data)
     if magic != MAGIC and _is_newer(data):
         raise newer(filename)
     if magic != MAGIC or crc32(data[:_PART_CHECKED]) != seed:
-        raise damage(filename, 0, "its header does not check")
+        raise damage(filename, 0, "its header fails its checksum")
     if not is_part_of(filename, first):
         raise damage(filename, 0, f"it is the part of record {first}")
     return Part(filename, data, first, previous, seed, sequence=first - 1, chain=previous)
@@ -230,16 +231,16 @@ def read_records(part: Part) -> None:
 
 
 def read_part(data: bytes, filename: str) -> Part:
-    """Read a whole part. Raises CorruptFile for damage; a torn tail is no damage."""
+    """Read a whole part. Raises CorruptFile for damage; a torn tail is not damage."""
     part = read_header(data, filename)
     read_records(part)
     written = data[part.end :].rstrip(b"\0")
     if not written:
         return part
     if not _is_torn(part, written):
-        raise damage(filename, part.end, f"what follows record {part.sequence} does not check")
+        raise damage(filename, part.end, f"what follows record {part.sequence} fails its checksum")
     if any(synced > part.sequence for synced in _claims(part)):
-        why = f"record {part.sequence + 1} does not check, and it had been on the disk"
+        why = f"record {part.sequence + 1} fails its checksum, and it had been on the disk"
         raise damage(filename, part.end, why)
     part.torn = written
     return part
@@ -256,7 +257,7 @@ def _is_torn(part: Part, written: bytes) -> bool:
 
 
 def _head(part: Part, offset: int) -> _Head | None:
-    """What the head at ``offset`` says; None when it is cut or does not check."""
+    """What the head at ``offset`` says; None when it is cut or fails its checksum."""
     data = part.data[offset : offset + HEADER_SIZE]
     if len(data) < HEADER_SIZE:
         return None

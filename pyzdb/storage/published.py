@@ -1,13 +1,13 @@
 """How far a database is durable: a number that its server tells those who read its files.
 
-Who reads a journal cannot see whether a record of it was synced. So the server writes the sequence
-of the last record that it may acknowledge into a file of its own, after each sync.
+A reader of the journal cannot see whether a record of it was synced. So the server writes the
+sequence of the last record that it may acknowledge into a file of its own, after each sync.
 
 Rules this module keeps:
 
 - The file is never synced: it is written after what it vouches for, so whatever a loss of power
   leaves of it is true.
-- It is nothing that is needed. Where it is missing or not whole, no server has written there since
+- It can be done without. Where it is missing or not whole, no server has written there since
   the machine started, and what can be read of the journal lies on the disk.
 """
 

@@ -71,7 +71,7 @@ class Head(NamedTuple):
 
 class Snapshot(NamedTuple):
     """A snapshot that was read: ``size`` is that of the file in bytes, ``plain`` is true for a
-    pickle without header, which nothing checks."""
+    pickle without header, which has no checksum."""
 
     state: State
     sequence: int
@@ -230,7 +230,7 @@ def load_state(file: BinaryIO, folder: FileFolder | None = None) -> Any:
 
 
 def read_snapshot(disk: Disk, filename: str) -> Snapshot | None:
-    """Read a snapshot; None when there is none. Raises CorruptFile when it does not check,
+    """Read a snapshot; None when there is none. Raises CorruptFile when it fails its checksum,
     and NewerFormat."""
     try:
         opened = disk.reader(filename)
@@ -274,7 +274,7 @@ def read_head(file: BinaryIO, filename: str) -> Head | None:
     if not data.startswith(MAGIC) and _is_newer(file, data):
         raise newer(filename)
     if len(data) < HEADER_SIZE or not data.startswith(MAGIC):
-        raise damage(filename, 0, "it is no snapshot of a database")
+        raise damage(filename, 0, "it is not a snapshot of a database")
     return Head(*_HEADER.unpack(data)[1:])
 
 

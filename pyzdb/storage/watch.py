@@ -6,7 +6,7 @@ Rules this module keeps:
   touched. That is said once.
 - A snapshot with the header of the one that was read or saved here is the same one, whatever its
   time or inode: a copy of it that was put back does no harm.
-- A snapshot that is gone is no reason to end: nothing lies there that a save could harm.
+- A server goes on when its snapshot is gone: nothing lies there that a save could harm.
 """
 
 from __future__ import annotations

@@ -75,7 +75,10 @@ def test_damage_is_told_with_its_file_and_offset(
     before = Path(journal).read_bytes()
     assert main([path]) == FAILED
     said = capsys.readouterr()
-    assert f"{journal} is damaged at offset {end}: what follows record 3 does not check" in said.out
+    assert (
+        f"{journal} is damaged at offset {end}: what follows record 3 fails its checksum"
+        in said.out
+    )
     assert said.err == (f"pyzdb: {path} is damaged: --repair keeps what comes before the damage\n")
     assert Path(journal).read_bytes() == before
 

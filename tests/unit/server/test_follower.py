@@ -319,6 +319,40 @@ def test_nothing_is_shown_before_the_writer_has_synced_it(
     assert reader.look() == {"x": 3, "y": 4}
 
 
+class SlowDisk(Disk):
+    """A disk on which something is done while a sync is under way."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def datasync(self, fd: int) -> None:
+        self.meanwhile()
+        super().datasync(fd)
+
+
+def test_nothing_is_shown_while_its_sync_is_under_way(path: Path, reader: Following) -> None:
+    disk = SlowDisk()
+    writer = Engine(FileStore(path, disk=disk), path)
+    writer.put("n", 0)
+    reader.look()
+    shown = []
+
+    def look() -> None:
+        shown.append(reader.look()["n"])
+        late = Following(path)
+        shown.append(late.look()["n"])
+        late.follower.close()
+
+    for number in range(1, 4):
+        shown.clear()
+        disk.meanwhile = look
+        writer.put("n", number)
+        disk.meanwhile = lambda: None
+        assert set(shown) == {number - 1}
+        assert reader.look() == {"n": number}
+    writer.store.close()
+
+
 def test_records_without_a_note_are_those_of_a_disk_that_was_found_so(
     path: Path, writer: Engine, reader: Following
 ) -> None:

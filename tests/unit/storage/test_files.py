@@ -310,7 +310,7 @@ def test_a_loop_of_links_is_refused(files: Files, source: Path) -> None:
     "location", ["report.pdf", "", "~/report.pdf", "/in\0/x", "/" + "a/" * 100_000, "/\ud800"]
 )
 def test_what_is_no_full_path_is_refused(files: Files, location: str) -> None:
-    with pytest.raises(FileRefused, match="is no location"):
+    with pytest.raises(FileRefused, match="is not a location"):
         files.take(File(location, "x"))
 
 
@@ -493,16 +493,16 @@ def test_the_same_file_twice_in_a_value_is_stored_twice(files: Files, source: Pa
 def test_the_source_of_a_move_that_a_crash_left_is_removed(files: Files, source: Path) -> None:
     moved = files.take(File(str(source))).moved
     assert moved is not None
-    files.finish(tuple(moved))
+    files.complete_move(tuple(moved))
     assert not source.exists()
-    files.finish(tuple(moved))
+    files.complete_move(tuple(moved))
 
 
 def test_the_source_of_a_copy_that_a_crash_left_is_removed(source: Path, tmp_path: Path) -> None:
     files = Files(OtherFileSystem(), str(tmp_path / "bigfiles"), [str(source.parent)])
     moved = files.take(File(str(source))).moved
     assert moved is not None
-    files.finish(tuple(moved))
+    files.complete_move(tuple(moved))
     assert not source.exists()
 
 
@@ -511,7 +511,7 @@ def test_a_source_that_was_written_anew_is_left(files: Files, source: Path) -> N
     assert moved is not None
     source.unlink()
     source.write_bytes(b"another report")
-    files.finish(tuple(moved))
+    files.complete_move(tuple(moved))
     assert source.read_bytes() == b"another report"
 
 
@@ -534,7 +534,7 @@ def test_a_record_that_the_server_did_not_make_removes_nothing(
         "no identity": (str(mine), str(mine)),
         "a path for a name": (str(source), f"../bigfiles/{name}", identity, folder),
     }
-    files.finish(hostile[kind])
+    files.complete_move(hostile[kind])
     assert mine.exists()
     assert source.exists()
 
@@ -554,9 +554,9 @@ def test_a_source_is_left_when_the_folder_does_not_hold_its_content(
     os.symlink(mine, bigfiles / "a link")
     status = mine.stat()
     its = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    files.finish((str(mine), name, its, folder))
+    files.complete_move((str(mine), name, its, folder))
     assert mine.exists()
-    files.finish((str(mine), own_name, its, folder))
+    files.complete_move((str(mine), own_name, its, folder))
     assert not mine.exists()  # what it held is kept
 
 

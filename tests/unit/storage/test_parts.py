@@ -142,7 +142,7 @@ def test_a_record_in_the_wrong_place_is_damage(order: list[int]) -> None:
 def test_a_record_of_another_journal_is_damage() -> None:
     data, ends = build(BODIES[:4])
     other, _ = build(BODIES[:4], salt=b"01234567")
-    with pytest.raises(CorruptFile, match="what follows record 3 does not check"):
+    with pytest.raises(CorruptFile, match="what follows record 3 fails its checksum"):
         read_part(data[: ends[2]] + other[ends[2] :], NAME)
 
 

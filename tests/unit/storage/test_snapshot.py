@@ -123,7 +123,7 @@ def test_a_cut_or_longer_snapshot_is_damage(path: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"{}", b"#!/bin/sh\n" * 10, bytes(100)])
 def test_a_file_of_something_else_is_no_snapshot(path: str, data: bytes) -> None:
     Path(path).write_bytes(data)
-    with pytest.raises(CorruptFile, match="it is no snapshot of a database"):
+    with pytest.raises(CorruptFile, match="it is not a snapshot of a database"):
         read_snapshot(Disk(), path)
 
 
