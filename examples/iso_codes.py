@@ -19,10 +19,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from pyzdb.cli.prompt import Prompt
 from pyzdb.client import client
+from pyzdb.proxy.root import Root
 
 DEBIAN_FOLDER = Path("/usr/share/iso-codes/json")
 
@@ -92,7 +92,7 @@ class Server:
         self.process.wait(timeout=60)
 
 
-def load(db: Any, folder: Path) -> None:
+def load(db: Root, folder: Path) -> None:
     """Store the records of all files, many in one message, and tell how far it is."""
     for filename, name, key, target in SOURCES:
         records = json.loads((folder / filename).read_text(encoding="utf-8"))[name]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyzdb.errors import PyzdbError
+from pyzdb.paths import Key
 from pyzdb.proxy.path import Proxy
 
 MOST_KEYS = 1000
@@ -31,7 +32,7 @@ _PATH = re.compile(
 class Path(NamedTuple):
     """The path that is being typed: its whole keys, and the text of the key that is not."""
 
-    keys: tuple[Any, ...]
+    keys: tuple[Key, ...]
     part: str
 
 
@@ -62,17 +63,17 @@ def _keys(subscripts: str) -> list[str]:
     return re.findall(_SUBSCRIPT, subscripts)
 
 
-def _keys_at(db: Proxy, keys: tuple[Any, ...]) -> list[Any]:
-    place: Any = db
+def _keys_at(db: Proxy, keys: tuple[Key, ...]) -> list[Key]:
     for key in keys:
-        place = place[key]
+        db = db[key]
     try:
-        return place.keys() if len(place) <= MOST_KEYS else []
+        found: list[Key] = db.keys() if len(db) <= MOST_KEYS else []
+        return found
     except PyzdbError:
         return []
 
 
-def _literal(key: Any, quote: str) -> str:
+def _literal(key: Key, quote: str) -> str:
     """Return Python's text of a key, a string in the quotes that were begun."""
     text = repr(key)
     if quote == '"' and isinstance(key, str) and text.startswith("'"):

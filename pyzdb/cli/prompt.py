@@ -21,7 +21,7 @@ import decimal
 import enum
 import uuid
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyzdb.cli import one_line
 from pyzdb.cli.statements import SOURCE_NAME, Statements
@@ -31,7 +31,7 @@ from pyzdb.values.types import File
 ERROR_WIDTH = 500
 """Characters of an error that are shown: it is one line, and a message may quote a large value."""
 
-VALUE_NAMES: dict[str, Any] = {
+VALUE_NAMES: dict[str, object] = {
     "datetime": datetime,
     "Decimal": decimal.Decimal,
     "UUID": uuid.UUID,
@@ -61,7 +61,7 @@ class Prompt:
     """Runs lines of Python one after another in one namespace, which begins with ``names``; those
     of paths stay. ``empty_line_ends`` is as in Statements."""
 
-    def __init__(self, names: dict[str, Any], empty_line_ends: bool = True) -> None:
+    def __init__(self, names: dict[str, object], empty_line_ends: bool = True) -> None:
         self.names = {"__name__": "__console__", "__doc__": None, **VALUE_NAMES, **names}
         self._paths = {name: value for name, value in names.items() if isinstance(value, Proxy)}
         self._statements = Statements(empty_line_ends)
@@ -107,7 +107,7 @@ class Prompt:
                 result = Result(Kind.ERROR, text_of(error))
             yield result
 
-    def _do(self, statement: ast.stmt) -> Any:
+    def _do(self, statement: ast.stmt) -> object:
         """Run one statement, and return the value of an expression."""
         try:
             value = self._value(statement)
@@ -123,7 +123,7 @@ class Prompt:
             )
         return value
 
-    def _value(self, statement: ast.stmt) -> Any:
+    def _value(self, statement: ast.stmt) -> object:
         if isinstance(statement, ast.Expr):
             expression = ast.Expression(statement.value)
             return eval(compile(expression, SOURCE_NAME, "eval", dont_inherit=True), self.names)
@@ -131,7 +131,7 @@ class Prompt:
         exec(compile(module, SOURCE_NAME, "exec", dont_inherit=True), self.names)
         return None
 
-    def _show(self, value: Any) -> str:
+    def _show(self, value: object) -> str:
         return repr(value._run() if isinstance(value, Proxy) else value)
 
 

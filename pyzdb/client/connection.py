@@ -98,8 +98,7 @@ class Connection:
         *,
         waits: Waits = USUAL_WAITS,
     ) -> None:
-        if not timeout > 0:
-            raise ValueError(f"a timeout must be more than 0 seconds, not {timeout!r}")
+        _check_timeout(timeout)
         for uri in (write_uri, read_uri):
             if uri is not None:
                 check(uri)
@@ -126,6 +125,7 @@ class Connection:
 
     @timeout.setter
     def timeout(self, seconds: float) -> None:
+        _check_timeout(seconds)
         self._target.timeout = seconds
 
     def exec(self, source: str) -> str:
@@ -274,6 +274,14 @@ class Connection:
         if not self.closed:
             _inherited.append((self._context, self._own, self._drivers))
             self._begin()
+
+
+def _check_timeout(seconds: float) -> None:
+    if not isinstance(seconds, int | float):
+        kind = type(seconds).__name__
+        raise TypeError(f"a timeout must be a number of seconds, not a value of type {kind!r}")
+    if not seconds > 0:
+        raise ValueError(f"a timeout must be more than 0 seconds, not {seconds!r}")
 
 
 class _Own(threading.local):

@@ -89,7 +89,7 @@ def test_wrong_arguments_end_with_2_and_the_usage(
 def test_a_timeout_is_a_number_of_seconds(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         shell.main([f"--timeout={text}"])
-    assert f"{text!r} is no number of seconds above 0" in capsys.readouterr().err
+    assert f"{text!r} is not a number of seconds above 0" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -291,17 +291,22 @@ def test_a_client_may_be_there_before_its_server(server: Server) -> None:
 
 
 @pytest.mark.parametrize("uri", ["nonsense", "tcp://", "tcp://host", "tcp://host:port", ""])
-def test_an_address_that_is_none_is_refused(uri: str) -> None:
+def test_what_is_not_an_address_is_refused(uri: str) -> None:
     with pytest.raises(AddressError):
         client(uri)
     with pytest.raises(AddressError):
         client("tcp://127.0.0.1:5559", uri)
 
 
-@pytest.mark.parametrize("timeout", [0, -1.0, float("nan")])
-def test_a_timeout_that_is_none_is_refused(timeout: float) -> None:
-    with pytest.raises(ValueError, match="more than 0 seconds"):
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "x"])
+def test_a_timeout_that_cannot_be_is_refused(timeout: Any) -> None:
+    kind = TypeError if timeout == "x" else ValueError
+    with pytest.raises(kind, match="seconds"):
         Connection("tcp://127.0.0.1:5559", None, timeout)
+    connection = Connection("tcp://127.0.0.1:5559", None, 5)
+    with pytest.raises(kind, match="seconds"):
+        connection.timeout = timeout
+    assert connection.timeout == 5
 
 
 def test_ctrl_c_stops_a_query_and_leaves_the_client_usable(server: Server) -> None:

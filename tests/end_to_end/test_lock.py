@@ -182,14 +182,29 @@ def test_use_renews_the_lease(server: Server, connect: Callable[..., Any]) -> No
     db.unlock()
 
 
-@pytest.mark.parametrize("lease", [0, -1.0, float("inf"), 1e9])
-def test_a_lease_that_is_none_is_refused(
-    server: Server, connect: Callable[..., Any], lease: float
+BAD: list[tuple[dict[str, Any], type[Exception]]] = [
+    ({"lease": 0}, ValueError),
+    ({"lease": -1.0}, ValueError),
+    ({"lease": float("inf")}, ValueError),
+    ({"lease": 1e9}, ValueError),
+    ({"lease": "x"}, TypeError),
+    ({"timeout": "x"}, TypeError),
+    ({"timeout": -1}, ValueError),
+    ({"timeout": float("nan")}, ValueError),
+]
+
+
+@pytest.mark.parametrize(("options", "kind"), BAD)
+def test_seconds_that_a_lock_cannot_have_are_refused_at_once(
+    server: Server, connect: Callable[..., Any], options: dict[str, Any], kind: type[Exception]
 ) -> None:
-    db = connect(server.write_uri)
-    with pytest.raises(LockError):
-        db.lock(lease=lease)
+    db, other = connect(server.write_uri), connect(server.write_uri)
+    with pytest.raises(kind) as caught:
+        db.lock(**options)
+    assert isinstance(caught.value, LockError)
     db["x"] = 1
+    with other.lock(), pytest.raises(kind):
+        db.lock(**options)
 
 
 def test_a_lock_survives_a_restart_of_the_server(
