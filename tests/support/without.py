@@ -166,8 +166,8 @@ def _be_macos() -> None:
             hard = min(hard, most) if hard != resource.RLIM_INFINITY else most
         bound(what, (soft, hard))
 
-    vars(fcntl).update(F_GETPATH=F_GETPATH, F_FULLFSYNC=F_FULLFSYNC, fcntl=command)
-    vars(resource).update(getrlimit=getrlimit, setrlimit=setrlimit)
+    fcntl.__dict__.update(F_GETPATH=F_GETPATH, F_FULLFSYNC=F_FULLFSYNC, fcntl=command)
+    resource.__dict__.update(getrlimit=getrlimit, setrlimit=setrlimit)
 
 
 if __name__ == "__main__":

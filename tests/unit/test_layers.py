@@ -7,6 +7,7 @@ TYPE_CHECKING. It is read from the source; nothing is imported.
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -160,6 +161,19 @@ def test_a_row_names_only_rows_above_it() -> None:
     for row, below in BELOW.items():
         assert set(below.split()) <= seen
         seen.add(row)
+
+
+def test_the_page_of_the_design_has_the_same_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "design.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| (.+) \|$", page, re.M)
+    everywhere = {"errors", "paths", "pyzdb"}
+    seen: set[str] = set()
+    for package, imports in rows:
+        named = set(re.findall(r"`(\w+)`", imports))
+        allowed = seen - named if imports.startswith("all") else named
+        assert allowed - everywhere == set(BELOW[package].split()) - everywhere, package
+        seen.add(package)
+    assert seen == set(BELOW) - {"pyzdb", "__main__"}
 
 
 PLANTED = {
