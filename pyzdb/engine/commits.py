@@ -16,7 +16,9 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
+
+import msgspec
 
 from pyzdb.engine.client_table import ClientTable
 from pyzdb.engine.history import Step
@@ -32,7 +34,7 @@ STAMP = struct.Struct("<d")
 BROKEN = "a change failed half-way: the server ends, and starts with all that was acknowledged"
 
 
-class Commit(NamedTuple):
+class Commit(msgspec.Struct, frozen=True, gc=False):
     """What lasts: ``sequence`` is its number in the journal, ``step`` who did what, when and
     where, and all changes of the tree that this came to, in order."""
 
@@ -103,19 +105,17 @@ class ReadOnlyLog:
 
 
 class _Replay:
-    """The record that is done again."""
+    """The record that is done again: ``sequence`` and ``when`` are its own."""
 
     is_live = False
-
-    def __init__(self, sequence: int, when: float) -> None:
-        self._sequence = sequence
-        self._when = when
+    sequence = 0
+    when = 0.0
 
     def begin(self, message: bytes, spare: bool) -> float:
-        return self._when
+        return self.when
 
     def append(self) -> int:
-        return self._sequence
+        return self.sequence
 
     def flush(self) -> None:
         pass
@@ -140,6 +140,7 @@ class Commits:
         self._clients = clients
         self.sequence = sequence
         self.now = 0.0
+        self._replay = _Replay()  # one for all records, of which a start does millions
         self._pending: list[Commit] = []
 
     @property
@@ -149,10 +150,10 @@ class Commits:
 
     def replay(self, sequence: int, body: bytes, do: Callable[[bytes], object]) -> None:
         """Have ``do`` do again what a record says; it is given the message."""
-        log = self._log
-        (when,) = STAMP.unpack_from(body)
-        self._log = _Replay(sequence, when)
+        log, self._log = self._log, self._replay
         try:
+            self._replay.sequence = sequence
+            (self._replay.when,) = STAMP.unpack_from(body)
             do(body[STAMP.size :])
             self.settle()
             self.sequence = sequence  # of a record that came to nothing, too

@@ -113,7 +113,7 @@ class Database(Core):
     # --- from time to time -----------------------------------------------------------------
 
     def flush(self) -> list[Commit]:
-        durable = super().flush()
+        durable = self._commits.flush()
         if durable:
             self._filing.commit()
             self._scheduler.replace_missing(self._monotonic())

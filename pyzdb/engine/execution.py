@@ -159,7 +159,7 @@ class Execution:
     def _keep(self, step: Step, taken: Sequence[IngestedFile] = ()) -> None:
         """Add a step to the history, and keep the files in it when there are changes."""
         self._history.add(step)
-        if step.changes:
+        if taken and step.changes:
             self._filing.keep(taken)
 
     # --- the tree as a whole ---------------------------------------------------------------

@@ -10,7 +10,7 @@ Rules this module keeps:
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 from msgspec.structs import asdict
 
@@ -27,6 +27,8 @@ from pyzdb.protocol.requests import (
 from pyzdb.storage.file_folder import FileFolder, with_files
 from pyzdb.storage.files import Files, IngestedFile, Moved, ingest
 from pyzdb.values.types import File
+
+_CHANGES = frozenset(get_args(ChangeRecord))
 
 
 class Filing:
@@ -46,11 +48,11 @@ class Filing:
                 self._files.complete_move(moved)
             self._moved.clear()
 
-    def tell(self, record: Request) -> None:
+    def tell(self, record: Any) -> None:
         """Put full paths in the place of names in a record, and take note of what it moved."""
         if record.tagged and self._folder is not None:
             _change_files(record, self._folder.told)
-        if isinstance(record, ChangeRecord):
+        if type(record) in _CHANGES:  # quicker than a look at its bases, for every record
             self._moved += record.moved
 
     def take(self, commands: tuple[Command, ...]) -> tuple[tuple[Command, ...], list[IngestedFile]]:

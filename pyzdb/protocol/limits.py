@@ -21,13 +21,8 @@ LARGE = 1 << 20
 """Bytes of a message from which on it is looked whether there is memory for what is in it."""
 
 
-def check_depth(message: bytes) -> Shape | None:
-    """The shape of a message that may be too deep, if it is not; None for one that cannot be.
-
-    Raises MessageError.
-    """
-    if message.count(b"[") + message.count(b"{") <= MESSAGE_DEPTH:
-        return None
+def checked_shape(message: bytes) -> Shape:
+    """The shape of a message. Raises MessageError for one that is too deep."""
     shape = shape_of(message)
     if shape.depth > MESSAGE_DEPTH:
         raise MessageError(f"a message has at most {MESSAGE_DEPTH} levels, and this one has more")

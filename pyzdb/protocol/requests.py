@@ -53,7 +53,7 @@ import msgspec
 from pyzdb.errors import EncodingError, MessageError
 from pyzdb.paths import Path, path_text
 from pyzdb.protocol.commands import Command, all_to_tags, from_tags, to_tags
-from pyzdb.protocol.limits import LARGE, check_depth, check_memory
+from pyzdb.protocol.limits import LARGE, MESSAGE_DEPTH, check_memory, checked_shape
 from pyzdb.values.json_text import Shape
 from pyzdb.values.plain import SCALARS, TAG, each_is_plain, surrogate_error
 
@@ -239,15 +239,51 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     on_lock_socket: bool = False
 
 
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
 class _Kinds:
     """The requests that may come one way, and how they are read."""
 
     def __init__(self, kinds: Iterable[type[Request] | None]) -> None:
         self._kinds = {kind.mode: kind for kind in kinds if kind is not None}
         self._union: Any = reduce(or_, self._kinds.values())
-        self.decode: Callable[[bytes], Request] = msgspec.json.Decoder(self._union).decode
+        self._decode: Callable[[bytes], Request] = msgspec.json.Decoder(self._union).decode
 
-    def known_part(self, data: bytes) -> Request:
+    def read(self, data: bytes, on_lock_socket: bool = False) -> Envelope:
+        """Read a message. Raises MessageError if it is not a valid request, and MemoryError."""
+        shape = None
+        if data.count(b"[") + data.count(b"{") > MESSAGE_DEPTH:  # others cannot be too deep
+            shape = checked_shape(data)
+        if len(data) > LARGE:
+            check_memory(len(data))
+        try:
+            try:
+                request = self._decode(data)
+            except msgspec.ValidationError:
+                request = self._known_part(data)
+                data, shape = _encode(request), None
+        except msgspec.ValidationError as error:
+            raise MessageError(f"this is not a valid request: {error}") from None
+        except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
+            shown = bytes(data[:TEXT_SHOWN])
+            raise MessageError(f"this is not a JSON message: {error}: {shown!r}") from None
+        if request.version == 1:
+            # An old client does not say whether there is a tag; an escape may hide its name.
+            request.tagged = TAG.encode() in data or _ESCAPE in data
+        elif request.version != 2:
+            raise MessageError(
+                f"version {request.version} of the messages is not known; 1 and 2 are"
+            )
+        if request.tagged:
+            try:
+                change_commands(request, from_tags)
+            except EncodingError as error:
+                raise MessageError(str(error)) from None
+        return Envelope(request, data, shape, on_lock_socket)
+
+    def _known_part(self, data: bytes) -> Request:
         """The request without what is not known of it. Raises MessageError and what msgspec
         does."""
         raw = _decode_any(data)
@@ -268,13 +304,6 @@ class _Kinds:
         return msgspec.convert(known, kind)
 
 
-_decode_any = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
-
-_REQUESTS = _Kinds(mode.request for mode in MODES.values())
-_RECORDS = _Kinds(mode.record for mode in MODES.values())
-
-
 class _Version(msgspec.Struct):
     version: int = 1
 
@@ -282,48 +311,16 @@ class _Version(msgspec.Struct):
 _decode_version = msgspec.json.Decoder(_Version).decode
 
 
-def read_request(message: bytes, on_lock_socket: bool = False) -> Envelope:
-    """Read what a client sent. Raises MessageError if it is not a valid request, and
-    MemoryError."""
-    return _read(message, _REQUESTS, on_lock_socket)
+read_request = _Kinds(mode.request for mode in MODES.values()).read
+"""Read what a client sent."""
 
-
-def read_record(message: bytes) -> Envelope:
-    """Read what a record of the journal holds. Raises as `read_request` does."""
-    return _read(message, _RECORDS)
+read_record = _Kinds(mode.record for mode in MODES.values()).read
+"""Read what a record of the journal holds."""
 
 
 def decode_request(message: bytes) -> Any:
     """The request in a message, of the struct of its mode. Raises as `read_request` does."""
     return read_request(message).request
-
-
-def _read(data: bytes, kinds: _Kinds, on_lock_socket: bool = False) -> Envelope:
-    shape = check_depth(data)
-    if len(data) > LARGE:
-        check_memory(len(data))
-    try:
-        try:
-            request = kinds.decode(data)
-        except msgspec.ValidationError:
-            request = kinds.known_part(data)
-            data, shape = _encode(request), None
-    except msgspec.ValidationError as error:
-        raise MessageError(f"this is not a valid request: {error}") from None
-    except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
-        shown = bytes(data[:TEXT_SHOWN])
-        raise MessageError(f"this is not a JSON message: {error}: {shown!r}") from None
-    if request.version == 1:
-        # An old client does not say whether there is a tag; an escape may hide its name.
-        request.tagged = TAG.encode() in data or _ESCAPE in data
-    elif request.version != 2:
-        raise MessageError(f"version {request.version} of the messages is not known; 1 and 2 are")
-    if request.tagged:
-        try:
-            change_commands(request, from_tags)
-        except EncodingError as error:
-            raise MessageError(str(error)) from None
-    return Envelope(request, data, shape, on_lock_socket)
 
 
 def version_of(data: bytes) -> int:
