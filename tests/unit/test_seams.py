@@ -21,7 +21,9 @@ def patches(source: str) -> list[str]:
     tree = ast.parse(source)
     ours = _names_of_pyzdb(tree)
     return [
-        f"{node.lineno}: {ast.unparse(node)}" for node in ast.walk(tree) if _is_patch(node, ours)
+        f"{node.lineno}: {ast.unparse(node)}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt | ast.expr) and _is_patch(node, ours)
     ]
 
 
