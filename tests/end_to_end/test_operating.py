@@ -85,15 +85,15 @@ def test_the_page_names_every_file_of_a_database(
 
 
 def test_two_databases_are_served_on_one_machine(shell: Shell, connect: Callable[..., Any]) -> None:
-    first, second, *_, read_only = COMMANDS["Two databases on one machine"]
+    first, second, prompt, read_only = COMMANDS["Two databases on one machine"]
     shell.run([first, second])
     one = connect(shell.addresses.of(5559))
     two = connect(shell.addresses.of(6559))
     one["x"], two["x"] = 1, 2
-    shell.run(COMMANDS["Two databases on one machine"][2:])
+    shell.run([prompt])
+    assert f" for {shell.addresses.of(6562)} " in shell.run([read_only])
     of_two = connect(shell.addresses.of(6559), shell.addresses.of(6561))
     assert (one._run(), two._run(), of_two._run()) == ({"x": 1}, {"x": 2}, {"x": 2})
-    assert "-ro" in read_only
     shell.stop()
 
 

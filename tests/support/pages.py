@@ -153,7 +153,7 @@ class Shell:
         words = f" {command} "
         has_addresses = _ADDRESS.search(command) is not None
         command = self.addresses.put_into(command)
-        if not has_addresses and " serve " in words:
+        if not has_addresses and " serve " in words and " -ro " not in words:
             if ".pkl" not in command:
                 command += " db.pkl"
             write, read, back, lock = map(self.addresses.of, _DEFAULT_PORTS)
