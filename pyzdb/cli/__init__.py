@@ -54,11 +54,11 @@ def configure_logging(verbosity: int) -> None:
 def run(work: Callable[[], int]) -> int:
     """Do a command's work and return its exit status, whatever becomes of it.
 
-    What the package and the system say went wrong is one line on standard error. A reader of the
+    An error of the package or of the system becomes one line on standard error. A reader of the
     output that left (`| head`) and a Ctrl-C end the command without a word.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # The name of a file need not be in the encoding of the output; errors are written so.
+        # The name of a file need not be in the encoding of the output. Errors are escaped already.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _open_standard_streams()
@@ -78,13 +78,13 @@ def run(work: Callable[[], int]) -> int:
 
 
 def _open_standard_streams() -> None:
-    """Put nothing in the place of standard streams that are closed: a file of the database that
-    got the number of one would be written into by whatever prints."""
+    """Open the null device for standard streams that are closed: otherwise a file of the database
+    could get the number of one, and whatever prints would write into it."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free is this one
+            os.open(os.devnull, os.O_RDWR)  # gets this number, the lowest that is free
     if sys.stdout is None:
         sys.stdout = open(os.devnull, "w")
     if sys.stderr is None:

@@ -50,6 +50,13 @@ DESCRIPTORS = 54
 """What the queues and sockets of a server take, 41, with some for a save and the first client: with
 fewer no start is tried, since ZeroMQ ends a process in which it finds none."""
 
+_ENDING = (signal.SIGTERM, signal.SIGINT)
+
+_KEPT = "what was acknowledged is in the journal"
+
+_UMASK = 0o077
+"""Files and the sockets of ipc are their owner's alone."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -212,11 +219,3 @@ def _stop_signal() -> Iterator[int]:
             signal.set_wakeup_fd(before)
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-
-
-_ENDING = (signal.SIGTERM, signal.SIGINT)
-
-_KEPT = "what was acknowledged is in the journal"
-
-_UMASK = 0o077
-"""What is made is its owner's alone, sockets of ipc too."""

@@ -99,7 +99,7 @@ class Door:
         self._listener = -1
         self._limit = limit()
         self._for_clients = self._limit - min(RESERVE, self._limit // 8)
-        self._told = -SILENCE
+        self._warned = -SILENCE
         place = f"inproc://door-{id(self):x}"
         listening.monitor(place, _HEARD)
         self._events = context.socket(zmq.PAIR)
@@ -139,8 +139,8 @@ class Door:
         if HAS_FILTERS:
             _set(self._listener, _drop_what_comes)
         now = time.monotonic()
-        if now - self._told >= SILENCE:
-            self._told = now
+        if now - self._warned >= SILENCE:
+            self._warned = now
             logger.warning(
                 "no room for more clients at %s: this process may have %d files and connections "
                 "(`ulimit -n`); others wait until some have left",
@@ -164,7 +164,7 @@ class Door:
 
 
 def _set(number: int, change: Callable[[socket.socket], None]) -> None:
-    """Change a socket of ZeroMQ's, if it is there still; it stays ZeroMQ's."""
+    """Change a socket that belongs to ZeroMQ, and goes on to, if it is still open."""
     with contextlib.suppress(OSError):
         lent = socket.socket(fileno=number)
         try:

@@ -4,7 +4,7 @@ Rules this module keeps:
 
 - A round takes what has arrived on every socket, has it handled, makes all of it durable with one
   sync, and only then sends the answers: group commit.
-- A request that has to wait is answered at once with "come back", but for one of version 1: its
+- A request that has to wait is answered at once with "come back", except one of version 1: its
   socket is set aside until there is an answer. What the queue has dealt to that socket meanwhile
   is served after it; a client whose request is stuck there sends it again, to another socket.
 - Whatever arrives is answered, and nothing that arrives ends the server.

@@ -3,12 +3,12 @@
 Every file that a database writes goes through a `Disk`, so that a test can put a subclass in
 its place that records each step, fails at one, or ends the process there. Rules:
 
-- A write is whole or it is an error; a short write is continued and so meets the real reason.
+- A write is whole or it is an error. A short write is continued, which brings the reason to light.
 - The folder that it works in is reached by its descriptor: whatever its path leads to later, what
   is done under that path is done in the folder that was there at first.
 - What is created is readable by its owner only.
 - Errors are the OSError of the system; the caller knows what they mean for the data.
-- What not every system has is asked of a `system`, see pyzdb/storage/system.
+- What not every system has is left to `system`, an object of the package pyzdb/storage/system.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ FOLDER_MODE = 0o700
 
 ZERO_FILL = 1 << 20
 """Bytes up to which room is made by writing zeros. An append into written blocks changes no
-metadata of the file, so its sync is one write; more than this is left to the system where it can
-do that, as writing a large record twice would cost more than the metadata."""
+metadata of the file, so its sync is one write. More than this is left to the system where it can
+do it: to write a large record twice would cost more than the metadata."""
 
 NOWHERE = "a place that this system does not name"
+"""What is said of a folder that was moved when nothing tells where to."""
 
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 """What the system says when a file cannot grow: the disk, the quota, the limit of a file."""
 
 MOUNTS = "/proc/self/mountinfo"
 MOUNT_POINT = 4
-"""Where the system tells what is mounted, a line each, and the place of the path in a line, as in
-proc(5): spaces and their like are written there as a backslash and three octal digits."""
+"""The table of what is mounted, and which field of its lines is the path, as in proc(5): a space
+in it is written as a backslash and three octal digits."""
 
 _ESCAPED = re.compile(rb"\\([0-7]{3})")
 
@@ -77,8 +78,8 @@ def database_path(filename: str | os.PathLike[str]) -> str:
 
 
 def refuse_mount(path: str, mounts: str = MOUNTS) -> None:
-    """Raises StorageError for a database file that is a mount point of its own, given by its real
-    path.
+    """Raise StorageError for a database file that is itself a mount point. ``path`` is its real
+    path, ``mounts`` the file with the table of mounts.
 
     A save could not take its place, and the journal beside it would lie elsewhere.
     """
@@ -119,13 +120,13 @@ class Disk:
         self._folder, self._inside = folder, os.path.join(folder, "")
 
     def leave(self) -> None:
-        """Let go of the folder; its path is one as any other again."""
+        """Let go of the folder; its path is a path like any other again."""
         if self._folder_fd is not None:
             os.close(self._folder_fd)
         self._folder_fd, self._folder, self._inside = None, "", ""
 
     def moved_to(self) -> str | None:
-        """Where the folder that is held is by now; None while its path leads to it."""
+        """The path that the folder has by now; None while it is where it was when it was opened."""
         if self._folder_fd is None:
             return None
         try:
@@ -143,7 +144,8 @@ class Disk:
         return 0 if self._folder_fd is None else os.fstat(self._folder_fd).st_mtime_ns
 
     def _at(self, path: str) -> tuple[str, int | None]:
-        """A path as the calls of the system take it, and the folder that it begins from."""
+        """A path as the calls of the system take it, and the descriptor of the folder that it
+        begins from."""
         if self._folder_fd is not None:
             if path.startswith(self._inside):
                 return path[len(self._inside) :] or ".", self._folder_fd
@@ -151,15 +153,15 @@ class Disk:
                 return ".", self._folder_fd
         return path, None
 
-    def _now(self, folder_fd: int) -> str:
-        """The path of the folder by now, or the one that it had where the system does not tell."""
+    def _path_now(self, folder_fd: int) -> str:
+        """The path of the folder now, or the one that it had where the system does not tell."""
         return self.system.path_of(folder_fd) or self._folder
 
-    def _told(self, path: str) -> str:
-        """A real path, as what lies in the folder is called."""
+    def _path_before(self, path: str) -> str:
+        """A real path with the one that the folder had at first, if it leads into the folder."""
         if self._folder_fd is None:
             return path
-        now = self._now(self._folder_fd)
+        now = self._path_now(self._folder_fd)
         inside = path == now or path.startswith(os.path.join(now, ""))
         return self._folder + path[len(now) :] if inside else path
 
@@ -182,7 +184,7 @@ class Disk:
         return self._fd_of(path, os.O_RDWR if write else os.O_RDONLY)
 
     def open_lock(self, path: str) -> int:
-        """Open a file that is there only to be locked, and is made when it is not there."""
+        """Open a file that serves only to be locked; it is made if it is not there."""
         return self._fd_of(path, os.O_RDWR | os.O_CREAT)
 
     def lock(self, fd: int) -> bool:
@@ -205,7 +207,7 @@ class Disk:
         return True
 
     def sign(self, fd: int, name: bytes) -> None:
-        """Have a lock file say who holds it, if there is room for that: the lock holds anyway."""
+        """Write into a lock file who holds it. The lock holds also if there is no room for that."""
         with suppress(OSError):
             # In this order nobody who reads it finds it empty.
             os.pwrite(fd, name, 0)
@@ -235,7 +237,7 @@ class Disk:
             done += more
 
     def note(self, fd: int, data: bytes) -> None:
-        """Write some bytes to the start of a file in one piece; they need not last."""
+        """Write some bytes to the start of a file in one piece. They need not be durable."""
         os.pwrite(fd, data, 0)
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
@@ -249,7 +251,7 @@ class Disk:
         return data
 
     def allocate(self, fd: int, offset: int, size: int) -> None:
-        """Make certain room at the end of a file; it reads as zeros."""
+        """Take room for what is going to be written at the end of a file; it reads as zeros."""
         if size > ZERO_FILL and self.system.allocate(fd, offset, size):
             return
         for at in range(offset, offset + size, ZERO_FILL):
@@ -267,11 +269,11 @@ class Disk:
         self.system.sync(fd)
 
     def drop_cache(self, fd: int, offset: int, size: int) -> None:
-        """Let the system use the memory that holds a part of a file, which is on the disk, anew."""
+        """Let the system reuse the memory in which it caches a part of a file that was synced."""
         self.system.drop_cache(fd, offset, size)
 
     def rename(self, source: str, target: str) -> None:
-        """Put a file in the place of another, at once."""
+        """Give a file another name, in one step and in place of the file that has it."""
         (old, old_folder), (new, new_folder) = self._at(source), self._at(target)
         os.replace(old, new, src_dir_fd=old_folder, dst_dir_fd=new_folder)
 
@@ -324,12 +326,12 @@ class Disk:
         """The path with every symbolic link in it resolved, as far as it exists."""
         name, folder = self._at(path)
         if folder is None:
-            return self._told(os.path.realpath(path))
-        return self._told(os.path.realpath(os.path.join(self._now(folder), name)))
+            return self._path_before(os.path.realpath(path))
+        return self._path_before(os.path.realpath(os.path.join(self._path_now(folder), name)))
 
     def path_of(self, fd: int) -> str:
         """The real path of what a descriptor holds; empty when it has none that can be told."""
-        return self._told(self.system.path_of(fd) or "")
+        return self._path_before(self.system.path_of(fd) or "")
 
     def status(self, fd: int) -> os.stat_result:
         """Type, size, times and identity of what a descriptor holds."""

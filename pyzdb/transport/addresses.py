@@ -5,8 +5,8 @@ name, an IPv4 address, or an IPv6 address in brackets.
 
 Rules this module keeps:
 
-- An address is understood without asking anybody: no name is looked up here.
-- What is not surely this machine's own counts as one that others reach.
+- No name is looked up: an address is judged by its text.
+- An address that is not certainly this machine's own counts as one that others can reach.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LAST_PORT = 65_535
 """ZeroMQ takes a larger number and listens on another port."""
 
 EXAMPLES = "tcp://127.0.0.1:5559, tcp://[::1]:5559 or ipc:///run/pyzdb"
-"""What an error shows to who wrote something else as an address."""
+"""What an error suggests in place of something that is not an address."""
 
 _ON_THIS_MACHINE = ("ipc", "inproc")
 

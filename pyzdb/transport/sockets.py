@@ -2,9 +2,9 @@
 
 Rules this module keeps:
 
-- Both ends of every connection look whether the other one is there: one that has fallen silent
-  without an end (a cable, a suspended machine, a firewall that forgot it) is closed.
-- Nobody loses the address that he listens on to another server, or a file to one.
+- Both ends of every connection check that the other is there. A connection that went silent without
+  being closed (a cable, a suspended machine, a firewall that forgot it) is closed.
+- A server takes neither the address of another one nor the place of a file.
 """
 
 from __future__ import annotations
@@ -27,34 +27,33 @@ Socket = zmq.Socket[bytes]
 Context = zmq.Context[Socket]
 
 HEARTBEAT = 10_000
-"""Milliseconds between two questions to the other end whether it is there: ZeroMQ's own threads
-ask and answer, so 5,000 clients cost a server 500 of them a second."""
+"""Milliseconds between two heartbeats. ZeroMQ's own threads send and answer them: 5,000 clients
+cost a server 500 of them a second."""
 
 HEARTBEAT_PATIENCE = 60_000
-"""Milliseconds without an answer after which a connection is closed. One message that is on its
-way may take as long: the answer comes behind it."""
+"""Milliseconds without an answer after which a connection is closed. A single large message may
+take as long, and the answer comes behind it."""
 
 KEEPALIVE = 10
-"""Seconds between two questions of TCP itself, which need no free way: they find a machine that
-is gone also while a message is on its way."""
+"""Seconds between two probes of TCP itself. They do not queue behind messages, so they find a
+machine that is gone even while a message is on its way."""
 
 KEEPALIVE_COUNT = 3
-"""Questions of TCP without an answer after which a connection is closed."""
+"""Probes of TCP without an answer after which a connection is closed."""
 
 CONTEXT_DESCRIPTORS = 8
-"""What the threads of a context and its first socket take of them: six, and some to spare."""
+"""Descriptors that the threads of a context and its first socket take: six, and some to spare."""
 
 BACKLOG = 4096
-"""Clients that may come at the same moment, as far as the system allows."""
+"""Clients that may connect at the same moment, as far as the system allows."""
 
 send = zmq.backend.Socket.send
-"""Send one message (bytes) on a socket. The `send` of the socket itself is a function around this
-one, for options that no message here has; where the processor's caches are shared with others, it
-takes a fourth of the time of a send."""
+"""Send one message (bytes) on a socket. The `send` of the socket itself is a Python function around
+this one, for options that are not used here. With busy caches it is a quarter of a send's time."""
 
 receive = zmq.backend.Socket.recv
-"""Receive one message part from a socket; a name of its own, since Python looks long for an
-attribute of a socket, whose class has its own way to find them."""
+"""Receive one part of a message from a socket. As a name of the module it is found at once: the
+class of sockets looks up its attributes in a slow way of its own."""
 
 _READABLE = int(zmq.POLLIN)
 """As a plain number: the operators of an enumeration cost more than the call that it is for."""
@@ -161,7 +160,7 @@ def connect(socket: Socket, uri: str, ipv6: bool = False) -> None:
 
 
 def _watch(socket: Socket) -> None:
-    """Have the other ends of a socket looked after."""
+    """Have ZeroMQ and TCP check the other ends of a socket."""
     socket.set(zmq.HEARTBEAT_IVL, HEARTBEAT)
     socket.set(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_PATIENCE)
     socket.set(zmq.HEARTBEAT_TTL, HEARTBEAT_PATIENCE)
