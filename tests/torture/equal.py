@@ -203,7 +203,7 @@ def _test(given: argparse.Namespace) -> int:
             database=None,
             phases=(Phase.generate,) if given.short else (Phase.generate, Phase.shrink),
             print_blob=False,
-            # Pyright takes the members for the class, which leaves out those of old.
+            # Iterating leaves out the deprecated ones; pyright takes what it gives for their class.
             suppress_health_check=[*HealthCheck],  # pyright: ignore[reportArgumentType]
         )
         try:
