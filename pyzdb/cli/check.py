@@ -105,11 +105,11 @@ def _files_in(value: Any, path: Path) -> Iterator[tuple[Path, File]]:
 
 @contextmanager
 def _held(disk: Disk, path: str, writing: bool) -> Iterator[None]:
-    holder = FileLock(disk, path, writing)
+    lock = FileLock(disk, path, writing)
     try:
         yield
     finally:
-        holder.release()
+        lock.release()
 
 
 def _describe(path: str, contents: Contents) -> None:

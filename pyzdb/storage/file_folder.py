@@ -51,7 +51,7 @@ class FileFolder:
 
 
 def with_files(value: Any, change: Callable[[File], File]) -> Any:
-    """A value in which every File was changed; one without comes back itself."""
+    """Change every File in a value; a value without one comes back itself."""
     return _changed(value, change) if holds_file(value) else value
 
 

@@ -63,7 +63,7 @@ class FileStore:
         )
         self._journal = self._new_journal()
         self._notice = notice
-        self._holder: FileLock | None = None
+        self._lock: FileLock | None = None
         self._found: Contents | None = None
         self._watch = Watch(self._disk, self._filename)
         self._published = Published(self._disk, self._filename)
@@ -99,7 +99,7 @@ class FileStore:
         refuse_mount(self._filename)
         try:
             self._disk.work_in(os.path.dirname(self._filename))
-            self._holder = FileLock(self._disk, self._filename, notice=self._notice)
+            self._lock = FileLock(self._disk, self._filename, notice=self._notice)
             self._watch.begin()
             contents = self._found = read_contents(self._disk, self._filename)
         except OSError as error:
@@ -114,13 +114,13 @@ class FileStore:
 
     def begin(self) -> list[str]:
         assert self._found is not None, "`take` comes first"
-        assert self._holder is not None
+        assert self._lock is not None
         contents, self._found = self._found, None
         try:
-            self._holder.look()
+            self._lock.look()
             self._watch.look_at_snapshot()
             notes = put_in_order(self._disk, self._filename, contents)
-            self._begin(self._holder, contents)
+            self._begin(self._lock, contents)
         except (FilesReplaced, OSError) as error:  # nothing was acknowledged yet
             self._release()
             raise StorageError(f"{self._filename} cannot be opened: {error}") from error
@@ -129,10 +129,10 @@ class FileStore:
             raise
         return notes
 
-    def _begin(self, holder: FileLock, contents: Contents) -> None:
+    def _begin(self, lock: FileLock, contents: Contents) -> None:
         if contents.parts:
             part = contents.parts[-1]
-            fd = holder.take_part(part.filename)
+            fd = lock.take_part(part.filename)
             self._journal.resume(part, fd, contents.journal_size)
         else:
             self._journal.create(contents.sequence + 1, contents.chain)
@@ -172,8 +172,8 @@ class FileStore:
         self._watch.look_at_folder()
         self._look(self._journal.look)
         self._look(self._watch.look_at_snapshot)
-        if self._holder is not None:
-            self._look(self._holder.look)
+        if self._lock is not None:
+            self._look(self._lock.look)
         self._quiet_since = changed if time.time_ns() - changed > SETTLED else None
 
     def _look(self, look: Callable[[], None]) -> None:
@@ -300,7 +300,7 @@ class FileStore:
     def _release(self) -> None:
         self._journal.abandon()  # after a failure it is open still
         self._published.close()
-        if self._holder is not None:
-            self._holder.release()
-            self._holder = None
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
         self._disk.leave()

@@ -1,4 +1,4 @@
-"""Makes a damaged database one that can be opened, with all that is good before the damage.
+"""Make a damaged database one that can be opened, with all that is good before the damage.
 
 Rules this module keeps:
 

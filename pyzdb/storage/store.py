@@ -1,6 +1,6 @@
 """What keeps the records and snapshots of a database, as the engine sees it.
 
-One store keeps them in files (file_store.py), one in memory and one nowhere (memory.py).
+One store keeps them in files (file_store.py), one in memory (memory.py).
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Watch:
             self._disk.close(fd)
 
     def known(self, fd: int) -> Known:
-        """What tells the snapshot that a descriptor holds from others."""
+        """The identity and the header of the snapshot that a descriptor has open."""
         return identity_of(self._disk.status(fd)), self._disk.read(fd, HEADER_SIZE, 0)
 
     def saved(self, known: Known) -> None:
