@@ -7,6 +7,7 @@ import collections
 import enum
 import math
 import multiprocessing
+import numbers
 import tempfile
 from datetime import datetime, timedelta
 from email.message import EmailMessage
@@ -217,3 +218,39 @@ def test_a_mapping_whose_items_cannot_be_taken_is_refused() -> None:
 
     with pytest.raises(EncodingError, match="its items cannot be taken"):
         dumps(Broken(a=1))
+
+
+@numbers.Integral.register
+class Count:
+    """An integer that is not Python's."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __int__(self) -> int:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other
+
+    __hash__ = None  # type: ignore[assignment]  # how Python marks what has none
+
+
+@numbers.Real.register
+class Measure:
+    """A real number that is not Python's."""
+
+    def __init__(self, value: float) -> None:
+        self.value = value
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __eq__(self, other: object) -> bool:
+        return self.value == other
+
+    __hash__ = None  # type: ignore[assignment]  # how Python marks what has none
+
+
+def test_a_number_of_an_abstract_kind_becomes_pythons_own() -> None:
+    assert same(loads(dumps([Count(3), Measure(0.5)])), [3, 0.5])
