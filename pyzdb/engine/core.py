@@ -21,7 +21,7 @@ from pyzdb.engine.commits import BROKEN, Commit, Commits, Log
 from pyzdb.engine.execution import Execution
 from pyzdb.engine.filing import Filing
 from pyzdb.engine.handlers import handlers_of
-from pyzdb.engine.history import MAX_BYTES, History
+from pyzdb.engine.history import HISTORY_LIMIT, MAX_BYTES, History
 from pyzdb.engine.interpreter import Interpreter
 from pyzdb.engine.locking import Locking, new_token
 from pyzdb.engine.locks import Lock
@@ -39,9 +39,6 @@ from pyzdb.protocol.replies import Reply, encode_reply, failed
 from pyzdb.protocol.requests import Envelope, read_record, read_request, shown, version_of
 from pyzdb.storage.snapshot import State
 from pyzdb.values.plain import is_plain
-
-HISTORY_LIMIT = 10_000
-"""Steps that can be undone unless the operator says otherwise."""
 
 logger = logging.getLogger(__name__)
 
@@ -170,12 +167,10 @@ class Core:
         """
         try:
             envelope = read_request(message, on_lock_socket)
-        except MessageError as error:
+        except (MessageError, MemoryError) as error:
             version = version_of(message)
-            return encode_reply(failed(error, version), version, self.sequence)
-        except MemoryError:
-            version = version_of(message)
-            return encode_reply(failed(_no_memory(), version), version, self.sequence)
+            reason = error if isinstance(error, MessageError) else _no_memory()
+            return encode_reply(failed(reason, version), version, self.sequence)
         return self.answer(envelope)
 
     def answer(self, envelope: Envelope) -> bytes | Envelope:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 
 from pyzdb.engine.commits import Commit, JournalLog
-from pyzdb.engine.core import HISTORY_LIMIT, Core
+from pyzdb.engine.core import Core
 from pyzdb.engine.filing import Filing
-from pyzdb.engine.history import MAX_BYTES
+from pyzdb.engine.history import HISTORY_LIMIT, MAX_BYTES
 from pyzdb.engine.interpreter import Interpreter
 from pyzdb.engine.locking import new_token
 from pyzdb.engine.saves import SaveScheduler

@@ -23,6 +23,9 @@ from pyzdb.errors import HistoryError, PathValueError
 from pyzdb.operations.edits import Change
 from pyzdb.paths import Path, path_text
 
+HISTORY_LIMIT = 10_000
+"""Steps that can be undone unless the operator says otherwise."""
+
 MAX_BYTES = 256_000_000
 """About the bytes that the steps may take, as edits.py counts them. This bounds the memory when
 large values are stored again and again; the newest step is always kept."""

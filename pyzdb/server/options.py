@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from pyzdb.engine.core import HISTORY_LIMIT
 from pyzdb.engine.database import SNAPSHOT_BYTES
+from pyzdb.engine.history import HISTORY_LIMIT
 from pyzdb.storage.journal import Fsync
 
 INSIDE = "inproc://pyzdb-requests"

@@ -11,7 +11,7 @@ import pytest
 
 from pyzdb.cli import FAILED, OK
 from pyzdb.cli.check import IN_USE, main
-from pyzdb.engine.core import HISTORY_LIMIT
+from pyzdb.engine.history import HISTORY_LIMIT
 from pyzdb.errors import NewerFormat
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.layout import Layout
@@ -157,7 +157,7 @@ READING_ONLY = """
 import os, sys
 import portalocker  # which looks where temporary files can be written
 from pyzdb.cli.check import main
-from pyzdb.engine.core import HISTORY_LIMIT
+from pyzdb.engine.history import HISTORY_LIMIT
 
 
 def refuse(event, arguments):

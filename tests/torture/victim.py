@@ -7,8 +7,8 @@ from pathlib import Path
 from random import Random
 from zlib import crc32
 
-from pyzdb.engine.core import HISTORY_LIMIT
 from pyzdb.engine.database import Database
+from pyzdb.engine.history import HISTORY_LIMIT
 from pyzdb.protocol.requests import Write, encode_request
 from pyzdb.storage import parts, snapshot
 from pyzdb.storage.parts import HEADER_SIZE

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pyzdb.engine.commits import STAMP
-from pyzdb.engine.core import HISTORY_LIMIT
 from pyzdb.engine.database import Database
+from pyzdb.engine.history import HISTORY_LIMIT
 from pyzdb.engine.replica import Replica
 from pyzdb.errors import (
     CorruptFile,
