@@ -168,9 +168,10 @@ class Core:
         try:
             envelope = read_request(message, on_lock_socket)
         except (MessageError, MemoryError) as error:
+            # No other name may keep the error: its traceback leads back to this frame.
             version = version_of(message)
-            reason = error if isinstance(error, MessageError) else _no_memory()
-            return encode_reply(failed(reason, version), version, self.sequence)
+            reply = failed(error if isinstance(error, MessageError) else _no_memory(), version)
+            return encode_reply(reply, version, self.sequence)
         return self.answer(envelope)
 
     def answer(self, envelope: Envelope) -> bytes | Envelope:
