@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from pyzdb.storage.layout import FILES_FOLDER, Layout, broken, is_part_of
 
 LAYOUT = Layout("/srv/db.pkl")
 
-SUFFIXES = (".new", ".journal", ".lock", ".synced", ".original", ".rescued", ".broken")
+SUFFIX = re.compile(r"\.(new|journal|lock|synced|original|rescued|broken)(?![\w(])")
+"""The end of a name, and not a call of a function of that name."""
 
 
 def test_every_name_lies_beside_the_snapshot() -> None:
@@ -63,15 +65,16 @@ def texts(source: str) -> Iterator[str]:
 
 def names_in(source: str) -> list[str]:
     """The names of files of a database that a program makes itself."""
-    return [
-        text
-        for text in texts(source)
-        if text == FILES_FOLDER or any(suffix in text for suffix in SUFFIXES)
-    ]
+    return [text for text in texts(source) if text == FILES_FOLDER or SUFFIX.search(text)]
 
 
 def test_a_name_that_is_made_elsewhere_is_found() -> None:
-    planted = '"""The lock is db.pkl.lock."""\npath = f"{filename}.lock"\nfolder = "bigfiles"'
+    planted = (
+        '"""The lock is db.pkl.lock."""\n'
+        'path = f"{filename}.lock"\n'
+        'folder = "bigfiles"\n'
+        'error = "call db.lock()"\n'
+    )
     assert names_in(planted) == ["bigfiles", ".lock"]
 
 
