@@ -168,6 +168,7 @@ def children(pid: int) -> list[int]:
         return [int(number) for number in file.read().split()]
 
 
+@pytest.mark.needs("fork", "linux")
 def test_a_saving_process_that_hangs_holds_up_no_end(
     server: Server, connect: Callable[..., Any]
 ) -> None:

@@ -160,6 +160,7 @@ def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
 
 
+@pytest.mark.needs("proc")
 def test_a_thread_that_met_an_error_leaves_no_socket_behind(db: Any) -> None:
     def meet() -> None:
         with contextlib.suppress(KeyError):

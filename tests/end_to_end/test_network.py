@@ -300,6 +300,7 @@ def test_a_server_raises_its_soft_limit_of_descriptors(
         assert "no room" not in server.said()
 
 
+@pytest.mark.needs("linux")
 def test_a_server_without_room_says_so_rests_and_serves_who_is_in(
     tmp_path: Path, connect: Callable[..., Any]
 ) -> None:

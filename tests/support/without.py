@@ -50,7 +50,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "linux": (),
 }
 """What a word takes away: names of modules of the standard library, and whole modules. ``proc`` is
-what lies below /proc, and ``linux`` makes Linux into macOS, as far as pyzdb asks for that."""
+what lies below /proc/self, and ``linux`` makes Linux into macOS, as far as pyzdb asks for that."""
 
 _UNIX = ("epoll", "fdatasync", "fallocate", "fadvise", "sched_yield", "O_PATH", "proc")
 
@@ -100,7 +100,7 @@ def take_away(words: Iterable[str]) -> None:
             else:
                 sys.modules[module] = None  # type: ignore[assignment]  # how Python says: none
     if "proc" in words:
-        _hide("/proc/")
+        _hide("/proc/self")
     _choose_selector()
 
 
@@ -115,7 +115,7 @@ def _choose_selector() -> None:
 
 
 def _hide(folder: str) -> None:
-    """Have nothing lie in a folder, for the functions of `os`."""
+    """Have no folder be there, for the functions of `os`."""
 
     def blind(function: Callable[..., Any]) -> Callable[..., Any]:
         def call(path: Any, *args: Any, **kwargs: Any) -> Any:
