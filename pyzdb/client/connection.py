@@ -26,7 +26,8 @@ from pyzdb.paths import Path, Value
 from pyzdb.protocol.commands import Command, Get
 from pyzdb.protocol.holding import Holding
 from pyzdb.protocol.requests import Batch, Exec, Read, Request, Write
-from pyzdb.protocol.session import USUAL_WAITS, Target, Waits
+from pyzdb.protocol.session import Target
+from pyzdb.protocol.waits import USUAL_WAITS, Waits
 from pyzdb.proxy.root import Root
 from pyzdb.transport.sockets import Context, check, new_context
 

@@ -19,8 +19,6 @@ Rules this module keeps:
 
 from __future__ import annotations
 
-import msgspec
-
 from pyzdb.errors import LockError, OutcomeUnknown, PyzdbError, ServerTimeout
 from pyzdb.paths import Value
 from pyzdb.protocol.holding import Holding, not_granted
@@ -49,64 +47,13 @@ from pyzdb.protocol.steps import (
     Tell,
     Turn,
 )
-
-FIRST_RESEND = 0.25
-"""Seconds of silence after which a request is sent again: far more than an answer takes, and
-little enough for a restarted server to be found at once. Each further one waits twice as long."""
-
-LONGEST_RESEND = 2.0
-"""Seconds between two sends at most."""
-
-NEW_SOCKET = 3.0
-"""Seconds of silence after which a connection is replaced, at most half the timeout; each further
-one is given twice as long: a server that is only busy need not greet all of its clients anew."""
-
-READER_PATIENCE = 2.0
-"""Seconds of silence, at most half the timeout, after which a read goes to the server that writes:
-longer than a read-only server takes to start again."""
-
-PROBE_INTERVAL = 1.0
-"""Seconds between two questions whether a read-only server answers again, for which no read
-waits."""
-
-UPLOAD_RATE = 5_000_000
-"""Bytes a second that even a busy server takes in: a large request is not sent again before."""
-
-LARGE = int(UPLOAD_RATE * FIRST_RESEND)
-"""Bytes of a request from which on that is later than the first time to send it again."""
-
-FIRST_RETURN = 0.002
-"""Seconds until a request that has to wait comes back; each further time takes half as long
-again."""
-
-LONGEST_RETURN = 0.1
-"""Seconds between two tries of a request that has to wait, where the server does not say."""
-
-BEHIND_PATIENCE = 1.0
-"""Seconds that a read-only server may be behind what its client has seen until the writing server
-is asked whether there is such a commit: far more than it takes to read it."""
+from pyzdb.protocol.waits import LARGE, UPLOAD_RATE, USUAL_WAITS, Waits
 
 SHORTEST = 0.001
 """Seconds that are too few to wait for: sockets count in milliseconds."""
 
 _PROBE = encode_request(Read((), "__len__", version=2))
 """What is asked of a server only to see whether it answers."""
-
-
-class Waits(msgspec.Struct, frozen=True):
-    """How long a session waits for what, in seconds; each is told where its default stands."""
-
-    first_resend: float = FIRST_RESEND
-    longest_resend: float = LONGEST_RESEND
-    new_socket: float = NEW_SOCKET
-    reader_patience: float = READER_PATIENCE
-    probe_interval: float = PROBE_INTERVAL
-    first_return: float = FIRST_RETURN
-    longest_return: float = LONGEST_RETURN
-    behind_patience: float = BEHIND_PATIENCE
-
-
-USUAL_WAITS = Waits()
 
 
 class Target:
@@ -369,7 +316,7 @@ class _Trial:
         self._began = self._heard = heard.now
         self._silence = session._first_silence
         if heard.reply is None:
-            self._heard -= self._silence
+            self._heard -= self._silence  # what a large message took beyond it does not count
         self._sent_once = heard.reply is not None  # each time that it was sent it was answered
         waits, timeout = session.target.waits, session.target.timeout
         self._back = waits.first_return
@@ -398,12 +345,7 @@ class _Trial:
         yield Tell("silent", silent)
         self._silence = min(self._silence * 2, target.waits.longest_resend, target.timeout - silent)
         if self.address == target.read_uri != target.write_uri and request.token is None:
-            patience = min(target.waits.reader_patience, target.timeout / 2) - silent
-            if patience > 0:
-                self._silence = min(self._silence, patience)
-            else:
-                yield from target.turn(is_away=True)
-                self.address, self._silence = target.write_uri, self._session._first_silence
+            yield from self._doubt_reader(silent)
         elif now >= self._renewal:
             yield Renew(self.address)
             if request.token is None or self.address == target.write_uri:
@@ -412,6 +354,16 @@ class _Trial:
         if request.token is not None:
             other = self._session._holding.address
             self.address = other if self.address == target.write_uri else target.write_uri
+
+    def _doubt_reader(self, silent: float) -> Steps[None]:
+        """Wait for a read-only server no longer than it takes to start, and then turn away."""
+        target = self._session.target
+        left = min(target.waits.reader_patience, target.timeout / 2) - silent
+        if left >= SHORTEST:
+            self._silence = min(self._silence, left)
+        else:
+            yield from target.turn(is_away=True)
+            self.address, self._silence = target.write_uri, self._session._first_silence
 
     def come_back(self, reply: WireReply, now: float) -> Steps[None]:
         """Wait as long as the server says. Raises LockTimeout and ServerTimeout."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyzdb.client import Connection
 from pyzdb.errors import ConnectionClosed, OutcomeUnknown, PyzdbError, ServerTimeout
-from pyzdb.protocol.session import USUAL_WAITS, Waits
+from pyzdb.protocol.waits import USUAL_WAITS, Waits
 from pyzdb.proxy.root import Root
 from tests.torture.processes import READY_LIMIT, Server
 from tests.torture.report import Run

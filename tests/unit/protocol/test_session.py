@@ -21,8 +21,9 @@ from pyzdb.errors import (
 from pyzdb.protocol.holding import Holding
 from pyzdb.protocol.replies import Waiting, WireReply
 from pyzdb.protocol.requests import Read, Request, Write, decode_request
-from pyzdb.protocol.session import LARGE, UPLOAD_RATE, Session, Target, Waits
+from pyzdb.protocol.session import Session, Target
 from pyzdb.protocol.steps import Diagnose, Leave, Pause, Peek, Post, Reach, Renew, Send, Tell, Turn
+from pyzdb.protocol.waits import LARGE, UPLOAD_RATE, Waits
 from tests.support.engine import Engine, Start
 from tests.support.player import Embedded, Player
 
