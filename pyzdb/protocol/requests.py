@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from functools import reduce
+from functools import cached_property, reduce
 from operator import or_
 from typing import Any, ClassVar, NamedTuple
 
@@ -249,7 +249,12 @@ class _Kinds:
     def __init__(self, kinds: Iterable[type[Request] | None]) -> None:
         self._kinds = {kind.mode: kind for kind in kinds if kind is not None}
         self._union: Any = reduce(or_, self._kinds.values())
-        self._decode: Callable[[bytes], Request] = msgspec.json.Decoder(self._union).decode
+
+    @cached_property
+    def _decode(self) -> Callable[[bytes], Request]:
+        # Built when it is first used: a client reads no request, and its import is measured.
+        decode: Callable[[bytes], Request] = msgspec.json.Decoder(self._union).decode
+        return decode
 
     def read(self, data: bytes, on_lock_socket: bool = False) -> Envelope:
         """Read a message. Raises MessageError if it is not a valid request, and MemoryError."""
