@@ -212,5 +212,5 @@ def test_a_key_that_python_does_not_write_has_a_text() -> None:
         assert "large" in path_text((key,))
 
 
-def test_the_read_only_error_is_no_fault_of_the_query() -> None:
+def test_the_read_only_error_is_not_a_fault_of_the_query() -> None:
     assert not issubclass(ReadOnlyError, QueryError)

@@ -160,7 +160,7 @@ def test_a_path_cannot_be_copied_pickled_or_hashed(
 
 
 @pytest.mark.parametrize("name", ["no_function", "format", "format_map", "_x", "__dict__x", "lock"])
-def test_a_name_that_is_no_function_is_an_error_before_anything_is_sent(
+def test_a_name_that_is_not_a_function_is_an_error_before_anything_is_sent(
     db: Any, service: Service, name: str
 ) -> None:
     with pytest.raises(AttributeError, match=f"no attribute '{name}'"):
@@ -376,7 +376,7 @@ def test_a_text_with_a_path_that_leads_nowhere_is_an_error(db: Any) -> None:
         f"{db['l']:>5}"
 
 
-def test_what_is_stored_is_no_template(db: Any) -> None:
+def test_what_is_stored_is_not_a_template(db: Any) -> None:
     db["text"] = "{0.__class__} {} %s"
     assert f"{db['text']}" == "{0.__class__} {} %s"
     assert f"{db['text']:>22}" == "   {0.__class__} {} %s"
