@@ -21,8 +21,7 @@ import tempfile
 from pathlib import Path
 
 from pyzdb.cli.prompt import Prompt
-from pyzdb.client import client
-from pyzdb.proxy.root import Root
+from pyzdb.client import Root, client
 
 DEBIAN_FOLDER = Path("/usr/share/iso-codes/json")
 

@@ -5,9 +5,10 @@ from types import ModuleType
 from typing import TypeAlias
 
 from pyzdb.client.connection import DEFAULT_TIMEOUT, DEFAULT_URI, Connection, client
+from pyzdb.proxy.path import Proxy
 from pyzdb.proxy.root import Root
 
-__all__ = ["Connection", "client"]
+__all__ = ["Connection", "Proxy", "Root", "client"]
 
 _Connection: TypeAlias = Connection
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 import pyzdb
 from pyzdb import File, PyzdbError, register
 from pyzdb import client as callable_module
-from pyzdb.client import Connection, client
+from pyzdb.client import Connection, Proxy, Root, client
 from pyzdb.errors import LockTimeout, PathKeyError, ServerTimeout
-from pyzdb.proxy.path import Proxy
-from pyzdb.proxy.root import Root
 
 
 def right(db: Root) -> None:
