@@ -107,7 +107,7 @@ class Lock:
     async def __aenter__(self) -> NoReturn:
         self._service.unlock()
         raise TypeError(
-            "the lock is that of a thread, and is taken in `with db.lock():`, not in `async with`; "
+            "the lock is that of a thread: it is taken by `with`, not by `async with`; "
             "it was given back"
         )
 
