@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,9 @@ REPOSITORY = Path(__file__).parents[2]
 APPLICATION = Path(__file__).with_name("application.py")
 
 
-@pytest.fixture(params=["mypy", "pyright"])
+@pytest.fixture(params=["mypy", *(["pyright"] if find_spec("pyright") else [])])
 def checker(request: pytest.FixtureRequest) -> str:
-    """Each of the checkers."""
+    """Each of the checkers; pyright, which brings Node along, where it is installed."""
     name: str = request.param
     return name
 
