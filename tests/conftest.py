@@ -113,3 +113,13 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Start]:
 def engine(start: Start) -> Engine:
     """An engine on an empty database, in memory and on the disk."""
     return start()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A large file in a folder of its own, from which a database may take it."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    path = folder / "report.pdf"
+    path.write_bytes(b"the report")
+    return path

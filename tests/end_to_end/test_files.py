@@ -15,15 +15,6 @@ from tests.support.programs import Server
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    folder = tmp_path / "in"
-    folder.mkdir()
-    path = folder / "report.pdf"
-    path.write_bytes(b"the report")
-    return path
-
-
-@pytest.fixture
 def db(start_server: Callable[..., Server], connect: Callable[..., Any], source: Path) -> Any:
     """A client of a server that takes files from a folder."""
     return connect(start_server("--files-from", str(source.parent)).write_uri)

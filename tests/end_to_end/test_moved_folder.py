@@ -70,8 +70,10 @@ def tree(serve: Callable[..., Server], connect: Connect, folder: Path) -> Any:
     return found
 
 
-def backed_up(folder: Path, serve: Callable[..., Server]) -> None:
-    """Make a database in the folder, and a backup of it beside."""
+@pytest.fixture
+def data(tmp_path: Path, serve: Callable[..., Server]) -> Path:
+    """A folder with a database, of which a backup lies beside it."""
+    folder = tmp_path / "data"
     folder.mkdir()
     server = serve(folder)
     db, connection = client(server.write_uri)
@@ -79,18 +81,24 @@ def backed_up(folder: Path, serve: Callable[..., Server]) -> None:
         db["backup"] = 1
     server.stop()
     shutil.copytree(folder, folder.with_name("backup"))
+    return folder
+
+
+def put_backup_in_place(data: Path) -> Path:
+    """Move the folder of a database away, as an operator does who wants the backup back; where it
+    is now."""
+    old = data.rename(data.with_name("data.old"))
+    shutil.copytree(data.with_name("backup"), data)
+    return old
 
 
 def test_a_server_goes_on_in_its_folder_when_that_is_moved(
-    tmp_path: Path, serve: Callable[..., Server], connect: Connect
+    data: Path, serve: Callable[..., Server], connect: Connect
 ) -> None:
-    data, old = tmp_path / "data", tmp_path / "data.old"
-    backed_up(data, serve)
     server = serve(data)
     db = connect(server.write_uri)
     db["before"] = 1
-    data.rename(old)
-    shutil.copytree(tmp_path / "backup", data)
+    old = put_backup_in_place(data)
     untouched = content(data)
     db["after"] = 2
     db.save()
@@ -103,15 +111,12 @@ def test_a_server_goes_on_in_its_folder_when_that_is_moved(
 
 
 def test_two_servers_on_the_moved_and_on_the_new_folder_keep_to_their_own(
-    tmp_path: Path, serve: Callable[..., Server], connect: Connect
+    data: Path, serve: Callable[..., Server], connect: Connect
 ) -> None:
-    data, old = tmp_path / "data", tmp_path / "data.old"
-    backed_up(data, serve)
     first = serve(data)
     one = connect(first.write_uri)
     one["first"] = 1
-    data.rename(old)
-    shutil.copytree(tmp_path / "backup", data)
+    old = put_backup_in_place(data)
     second = serve(data)
     two = connect(second.write_uri)
     for number in range(20):
@@ -126,15 +131,13 @@ def test_two_servers_on_the_moved_and_on_the_new_folder_keep_to_their_own(
 
 
 def test_large_files_stay_with_a_folder_that_is_moved(
-    tmp_path: Path, serve: Callable[..., Server], connect: Connect
+    data: Path, tmp_path: Path, serve: Callable[..., Server], connect: Connect
 ) -> None:
-    data, old = tmp_path / "data", tmp_path / "data.old"
-    backed_up(data, serve)
     source = tmp_path / "incoming"
     source.mkdir()
     server = serve(data, "--files-from", str(source))
     db = connect(server.write_uri)
-    data.rename(old)
+    old = data.rename(data.with_name("data.old"))
     data.mkdir()
     (source / "large").write_bytes(b"large")
     db["moved"] = File(str(source / "large"))
@@ -212,10 +215,8 @@ def test_a_saved_file_that_is_removed_is_saved_anew(
 
 
 def test_a_backup_put_where_the_saved_file_was_removed_is_not_written_over(
-    tmp_path: Path, serve: Callable[..., Server]
+    data: Path, tmp_path: Path, serve: Callable[..., Server]
 ) -> None:
-    data = tmp_path / "data"
-    backed_up(data, serve)
     server = serve(data)
     db, connection = client(server.write_uri)
     with connection:
@@ -232,10 +233,8 @@ def test_a_backup_put_where_the_saved_file_was_removed_is_not_written_over(
 
 @pytest.mark.parametrize("how", ["moved into its place", "copied over it"])
 def test_a_backup_put_in_the_place_of_running_files_is_not_written_over(
-    tmp_path: Path, serve: Callable[..., Server], connect: Connect, how: str
+    data: Path, tmp_path: Path, serve: Callable[..., Server], connect: Connect, how: str
 ) -> None:
-    data = tmp_path / "data"
-    backed_up(data, serve)
     server = serve(data)
     db = connect(server.write_uri, timeout=5.0)
     for number in range(10):
@@ -262,10 +261,8 @@ def test_a_backup_put_in_the_place_of_running_files_is_not_written_over(
 
 
 def test_a_whole_backup_copied_into_the_folder_is_served_as_it_is(
-    tmp_path: Path, serve: Callable[..., Server], connect: Connect
+    data: Path, tmp_path: Path, serve: Callable[..., Server], connect: Connect
 ) -> None:
-    data = tmp_path / "data"
-    backed_up(data, serve)
     server = serve(data)
     db = connect(server.write_uri, timeout=5.0)
     db["lost with the files"] = 1
@@ -295,8 +292,7 @@ def test_a_backup_copied_over_all_files_of_a_running_database_is_not_written_int
     shutil.copytree(data, backup)  # with its journal, which no save has replaced
     for number in range(10):
         db[number] = number
-    assert server.process is not None
-    server.process.send_signal(signal.SIGSTOP)
+    os.kill(server.pid, signal.SIGSTOP)
     for path in backup.glob("db.pkl*"):
         shutil.copyfile(path, data / path.name)
     before = content(data)
@@ -311,10 +307,8 @@ def test_a_backup_copied_over_all_files_of_a_running_database_is_not_written_int
 
 
 def test_a_snapshot_that_is_copied_and_put_back_does_no_harm(
-    tmp_path: Path, serve: Callable[..., Server], connect: Connect
+    data: Path, serve: Callable[..., Server], connect: Connect
 ) -> None:
-    data = tmp_path / "data"
-    backed_up(data, serve)
     server = serve(data)
     db = connect(server.write_uri)
     shutil.copyfile(data / "db.pkl", data / "copy")

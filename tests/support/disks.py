@@ -5,9 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
-from pyzdb.storage.disk import Disk
+from pyzdb.storage.disk import Disk, Identity
 
 
 class FaultyDisk(Disk):
@@ -108,6 +108,43 @@ class SmallDisk(Disk):
 
     def sync(self, fd: int) -> None:
         pass
+
+
+class MeddlingDisk(Disk):
+    """A disk on which ``deed`` is done at the last of ``calls_left`` calls that read."""
+
+    def __init__(self, deed: Callable[[], None] = lambda: None) -> None:
+        self.deed = deed
+        self.calls_left = 0
+
+    def _call(self) -> None:
+        self.calls_left -= 1
+        if self.calls_left == 0:
+            self.deed()
+
+    def open(self, path: str, write: bool = False) -> int:
+        self._call()
+        return super().open(path, write)
+
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        self._call()
+        return super().read(fd, size, offset)
+
+    def names(self, folder: str) -> list[str]:
+        self._call()
+        return super().names(folder)
+
+    def exists(self, path: str) -> bool:
+        self._call()
+        return super().exists(path)
+
+    def identity(self, path: str) -> Identity | None:
+        self._call()
+        return super().identity(path)
+
+    def reader(self, path: str) -> BinaryIO:
+        self._call()
+        return super().reader(path)
 
 
 def fails_with(number: int) -> Callable[[], NoReturn]:

@@ -21,10 +21,10 @@ from pyzdb.protocol.commands import Command
 from pyzdb.protocol.replies import WireReply, decode_reply
 from pyzdb.protocol.requests import MODES, encode_request
 from pyzdb.server.follower import STALE_AFTER, START_PATIENCE, Follower
-from pyzdb.storage.disk import Disk, Identity
+from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.reader import CHUNK
-from tests.support.disks import FaultyDisk, broken
+from tests.support.disks import FaultyDisk, MeddlingDisk, broken
 from tests.support.engine import Clock, Engine
 from tests.torture.faults import Interruption
 
@@ -461,43 +461,6 @@ def test_a_part_of_another_database_is_not_taken_for_the_next_one(
     other.store.close()
 
 
-class Meddling(Disk):
-    """A disk on which ``deed`` is done at the last of ``calls_left`` calls that read."""
-
-    def __init__(self, deed: Callable[[], None]) -> None:
-        self.deed = deed
-        self.calls_left = 0
-
-    def _call(self) -> None:
-        self.calls_left -= 1
-        if self.calls_left == 0:
-            self.deed()
-
-    def open(self, path: str, write: bool = False) -> int:
-        self._call()
-        return super().open(path, write)
-
-    def read(self, fd: int, size: int, offset: int) -> bytes:
-        self._call()
-        return super().read(fd, size, offset)
-
-    def names(self, folder: str) -> list[str]:
-        self._call()
-        return super().names(folder)
-
-    def exists(self, path: str) -> bool:
-        self._call()
-        return super().exists(path)
-
-    def identity(self, path: str) -> Identity | None:
-        self._call()
-        return super().identity(path)
-
-    def reader(self, path: str) -> Any:
-        self._call()
-        return super().reader(path)
-
-
 @pytest.mark.parametrize("saves", [0, 1, 2])
 @pytest.mark.parametrize("is_new", [False, True])
 def test_whatever_the_writer_does_during_a_look_the_next_one_sees_it(
@@ -513,7 +476,7 @@ def test_whatever_the_writer_does_during_a_look_the_next_one_sees_it(
                 writer.save()
             writer.put("y", 1)
 
-        disk = Meddling(meddle)
+        disk = MeddlingDisk(meddle)
         reader = Following(path, disk)
         writer.put("x", "before")
         if not is_new:

@@ -21,16 +21,6 @@ from pyzdb.values import Custom, File
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
-    """A file in a folder that is allowed."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    path = folder / "report.pdf"
-    path.write_bytes(b"the report")
-    return path
-
-
-@pytest.fixture
 def files(tmp_path: Path, source: Path) -> Files:
     return Files(Disk(), str(tmp_path / "bigfiles"), [str(source.parent)], str(tmp_path / "db.pkl"))
 

@@ -5,21 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import select
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.saver import InlineSave
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[int]:
-    """A descriptor that the save writes to."""
-    fd = os.open(tmp_path / "own", os.O_RDWR | os.O_CREAT)
-    yield fd
-    os.close(fd)
 
 
 def fail(reason: str) -> None:

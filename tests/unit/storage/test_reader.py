@@ -20,6 +20,7 @@ from pyzdb.storage.parts import HEADER_SIZE, Record, part_names, read_part
 from pyzdb.storage.published import Published
 from pyzdb.storage.reader import Compacted, Durable, JournalReader, Replaced
 from pyzdb.storage.snapshot import write_snapshot
+from tests.support.disks import MeddlingDisk
 from tests.support.stores import write
 from tests.torture.faults import Interruption
 from tests.torture.memory import MemoryDisk
@@ -388,42 +389,13 @@ def test_a_name_that_leads_nowhere_is_an_error(filename: str) -> None:
 # --- at the same moment ---------------------------------------------------------------------
 
 
-class Meddling(Disk):
-    """A disk on which ``deed`` is done at the last of ``calls_left`` calls."""
-
-    def __init__(self) -> None:
-        self.deed: Callable[[], None] = lambda: None
-        self.calls_left = 0
-
-    def _call(self) -> None:
-        self.calls_left -= 1
-        if self.calls_left == 0:
-            self.deed()
-
-    def open(self, path: str, write: bool = False) -> int:
-        self._call()
-        return super().open(path, write)
-
-    def read(self, fd: int, size: int, offset: int) -> bytes:
-        self._call()
-        return super().read(fd, size, offset)
-
-    def names(self, folder: str) -> list[str]:
-        self._call()
-        return super().names(folder)
-
-    def exists(self, path: str) -> bool:
-        self._call()
-        return super().exists(path)
-
-
 @pytest.mark.parametrize("saves", [0, 1, 2])
 @pytest.mark.parametrize("start", [0, 2])
 def test_whatever_is_done_during_a_read_no_record_is_left_out(
     tmp_path: Path, saves: int, start: int
 ) -> None:
     for at in count(1):
-        disk = Meddling()
+        disk = MeddlingDisk()
         writer = Writer(Disk(), str(tmp_path / f"{at}.pkl"))
         writer.write(3)
 

@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,6 @@ pytestmark = pytest.mark.needs("fork")
 
 LIMIT = 30.0
 """Seconds that a test waits for a child."""
-
-
-@pytest.fixture
-def own(tmp_path: Path) -> Iterator[int]:
-    """A descriptor that the child keeps."""
-    fd = os.open(tmp_path / "own", os.O_RDWR | os.O_CREAT)
-    yield fd
-    os.close(fd)
 
 
 def fail(reason: str) -> None:
