@@ -11,10 +11,10 @@ from msgspec.structs import replace
 from pyzdb.engine.commits import Commits
 from pyzdb.engine.history import Step
 from pyzdb.engine.locks import Lock, LockGrant, gives_up
-from pyzdb.errors import LockError
+from pyzdb.errors import LockError, LockValueError
 from pyzdb.protocol.leases import lease_of
 from pyzdb.protocol.replies import Reply
-from pyzdb.protocol.requests import Envelope, encode_request
+from pyzdb.protocol.requests import Envelope, TakeLock, encode_request
 
 TOKEN_BYTES = 8
 """Bytes of a token, of which one bit is dropped: every parser takes it, and nobody guesses it."""
@@ -76,9 +76,8 @@ class Locking:
         if self._lock.held is not None:
             raise LockError("this client holds the lock already")
         token = request.token or commits.sequence + 1  # earlier versions took the number for it
-        held = LockGrant(
-            token, lease_of(request.lease), request.version, request.client, commits.now
-        )
+        lease = _lease_of(request)
+        held = LockGrant(token, lease, request.version, request.client, commits.now)
         value = {"locked": True, "uri": self._uri}
         if request.version != 1:
             value |= {"token": held.token, "lease": held.lease}
@@ -111,6 +110,15 @@ class Locking:
         commits = self._commits
         commits.reserve(envelope.message)
         return commits.commit(envelope, b"", Step("renew", (), commits.now, "", []))
+
+
+def _lease_of(request: TakeLock) -> float:
+    """The lease that a request gets. Raises LockError for one that no lock can have."""
+    try:
+        return lease_of(request.lease)
+    except LockValueError as error:
+        # Clients of 0.1.0 leave the check to the server, and know no finer error.
+        raise LockError(str(error)) from None
 
 
 def new_token() -> int:

@@ -296,7 +296,7 @@ class _Kinds:
         kind = self._kinds.get(mode) if type(mode) is str else None
         if kind is None:
             if type(mode) is str:
-                raise MessageError(f"unknown mode {mode[:TEXT_SHOWN]!r}")
+                raise MessageError(f"unknown mode {mode[:TEXT_SHOWN]!r}") from None
             request: Request = msgspec.convert(raw, self._union)  # which says what is wrong
             return request
         known = {name: raw[name] for name in ("mode", *kind.__struct_fields__) if name in raw}
