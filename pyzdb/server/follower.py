@@ -18,7 +18,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from pyzdb.engine.replica import Replica
 from pyzdb.errors import CorruptFile, StorageError
@@ -227,4 +227,6 @@ class Follower:
             self._reader = JournalReader(
                 self._disk, self._filename, newest, contents.chain_after(newest), self._durable
             )
+            with suppress(FileNotFoundError):  # a save has removed it meanwhile
+                self._reader.begin_in(contents.parts[-1])
         self._snapshot = identity

@@ -24,6 +24,7 @@ from pyzdb.storage.disk import Disk
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.parts import (
     HEADER_SIZE,
+    Part,
     Record,
     part_names,
     read_header,
@@ -99,6 +100,16 @@ class JournalReader:
             self.close()  # how far it was read is not known
             self.sequence, self.chain = before
             raise
+
+    def begin_in(self, part: Part) -> None:
+        """Have the next record looked for in a part that was read, in which the one lies that the
+        cursor stands at: what is before it is not read again. Raises FileNotFoundError."""
+        self.close()
+        opened = _OpenPart(self._disk, part.filename)
+        if opened.skip_by(part, self.sequence):
+            self._part = opened
+        else:
+            opened.close()
 
     def close(self) -> None:
         """Let go of the files; the cursor stands where it stood."""
@@ -228,6 +239,16 @@ class _OpenPart:
         while self.sequence < sequence:
             if not self.read(sequence, CHUNK):
                 return False
+        return True
+
+    def skip_by(self, part: Part, sequence: int) -> bool:
+        """Go on after a record of what was read of the part before; False when it is another
+        part of that name, or does not have the record."""
+        own = self._part
+        if own.seed != part.seed or not part.first - 1 <= sequence <= part.sequence:
+            return False
+        own.at, own.sequence = part.end_of(sequence), sequence
+        own.chain = part.chain_after(sequence)
         return True
 
     def is_there(self) -> bool:

@@ -151,6 +151,34 @@ def test_no_more_is_read_at_a_time_than_was_asked_for(writer: Writer, size: int)
     reader.close()
 
 
+@pytest.mark.parametrize("first", [1, 4, 7])
+@pytest.mark.parametrize("start", range(RECORDS + 1))
+def test_a_cursor_begins_in_a_part_that_was_read(parts: Writer, first: int, start: int) -> None:
+    path = Layout(parts.filename).part(first)
+    reader = parts.cursor(start, parts.chains[start])
+    reader.begin_in(read_part(parts.disk.content(path), path))
+    is_in_it = first - 1 <= start <= first + 2
+    assert reader.start == ((first - 1, parts.chains[first - 1]) if is_in_it else None)
+    assert everything(reader) == parts.records(start)
+
+
+def test_a_cursor_does_not_begin_in_another_part_of_that_name(disk: Disk, parts: Writer) -> None:
+    path = Layout(parts.filename).part(1)
+    part = read_part(disk.content(path), path)
+    for _, each in part_names(disk, parts.filename):
+        disk.unlink(each)
+    reader = parts.cursor(2, parts.chains[2])
+    with pytest.raises(FileNotFoundError):
+        reader.begin_in(part)
+    other = Writer(disk, parts.filename)
+    other.write(3)
+    reader.begin_in(part)
+    assert reader.start is None
+    assert reader.read() == Replaced()
+    other.journal.abandon()
+    other.published.close()
+
+
 def test_records_are_given_as_they_come(writer: Writer) -> None:
     reader = writer.cursor()
     for number in range(1, 20):
