@@ -135,6 +135,7 @@ def _hide(folder: str) -> None:
 def _be_macos() -> None:
     """Add what macOS has: its commands of `fcntl`, its limits, and its name."""
     import fcntl
+    import multiprocessing.reduction  # noqa: F401  # it must agree with its helpers on the system
     import resource
     import sysconfig
 
