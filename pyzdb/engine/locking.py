@@ -117,7 +117,7 @@ def _lease_of(request: TakeLock) -> float:
     try:
         return lease_of(request.lease)
     except LockValueError as error:
-        # Clients of 0.1.0 leave the check to the server, and know no finer error.
+        # The name that the wire has for it: the finer one would be unknown to clients of 0.1.0.
         raise LockError(str(error)) from None
 
 

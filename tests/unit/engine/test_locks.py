@@ -152,7 +152,7 @@ def test_a_lock_does_not_see_the_date_change(engine: Engine) -> None:
 def test_a_lease_has_a_sensible_length(engine: Engine, lease: float) -> None:
     with pytest.raises(LockError, match="a lease is") as caught:
         lock(engine, lease=lease)
-    assert caught.type is LockError, "a client of 0.1.0 knows no finer error"
+    assert caught.type is LockError, "clients of 0.1.0 know no finer name"
     assert engine.ask("read").wait is None
     assert lock(engine, lease=MAX_LEASE)
 
