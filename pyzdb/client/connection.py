@@ -88,8 +88,8 @@ class Connection:
     """The way to a server, for all threads of a process.
 
     ``on_wait`` may be set to a function ``(reason, seconds)`` that is called while a query waits:
-    "silent", "locked", "saving" or "behind", and for how long by now. ``waits`` is no option of
-    `client()`, since shorter ones than the usual flood a slow server.
+    "silent", "locked", "saving" or "behind", and for how long by now. ``waits`` is not an option
+    of `client()`, since shorter ones than the usual flood a slow server.
     """
 
     def __init__(

@@ -5,22 +5,23 @@ from __future__ import annotations
 from itertools import islice
 
 FIRST_RETURN = 0.002
-"""Seconds until who is next comes back at least: the lock is idle for so long, and a look at it
-costs a twentieth of that."""
+"""Seconds until the next in line comes back at least: the lock is idle for so long, and a look at
+it costs a twentieth of that."""
 
 LONGEST_RETURN = 0.1
-"""Seconds until who waits comes back at most: a lock that is free is noticed soon."""
+"""Seconds until a waiting client comes back at most: a lock that is free is noticed soon."""
 
 PLACE_KEPT = 1.0
-"""Seconds that a place in the line is kept for who does not come back: ten times the longest until
-it should, as a busy machine may be late, and as long as others wait for the dead."""
+"""Seconds that a place in the line is kept for a client that does not come back: ten times the
+longest until it should, as a busy machine may be late, and as long as others wait for the dead."""
 
 MAX_WAITING = 10_000
-"""Places in the line: more than a server has clients. Who comes when it is full waits without."""
+"""Places in the line: more than a server has clients. A client that comes when it is full
+waits without one."""
 
 
 class Line:
-    """Who waits for the lock, in order of asking; times are seconds of a monotonic clock.
+    """Those who wait for the lock, in order of asking; times are seconds of a monotonic clock.
 
     ``kept`` tells until when each place is; each request looks whether there is one.
     """

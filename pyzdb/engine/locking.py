@@ -66,7 +66,7 @@ class Locking:
     # --- requests --------------------------------------------------------------------------
 
     def take(self, envelope: Envelope) -> bytes:
-        """Give the lock to who asks for it."""
+        """Give the lock to the client that asks for it."""
         commits = self._commits
         request = envelope.request
         if commits.is_live:
@@ -88,7 +88,7 @@ class Locking:
         return commits.commit(envelope, answer, step, self._lock.grant, held, self._monotonic())
 
     def give_back(self, envelope: Envelope) -> bytes:
-        """Take the lock back from who has it, or may have been granted it."""
+        """Take the lock back from the client that has it, or may have been granted it."""
         commits = self._commits
         request = envelope.request
         commits.reserve(envelope.message, spare=True)

@@ -10,8 +10,8 @@ Rules this module keeps:
 - Over a restart a lease goes on with what was left of it, by the date of the last record that
   shows the lock in use. Of a holder that only reads a record is made from time to time.
 - The lock goes to those who ask for it in the order of asking. Whoever asks for anything else is
-  served when it is free, and nobody who asks later gets the lock before that. Who does not come
-  back loses its place.
+  served when it is free, and nobody who asks later gets the lock before that. A client that
+  does not come back loses its place.
 - Clients of version 1 know no token: they are told by the socket that they were sent to.
 """
 
@@ -27,8 +27,8 @@ from pyzdb.protocol.replies import Waiting
 from pyzdb.protocol.requests import MODES, GiveLockBack, Request, TakeLock
 
 HELD_SHARE = 0.1
-"""The part of the time that the lock has been held after which who is next comes back: so little
-more does a turn take."""
+"""The part of the time that the lock has been held after which the next in line comes back: so
+little more does a turn take."""
 
 NAME_SHOWN = 200
 """Characters of the id of a client that others are shown."""
@@ -82,7 +82,7 @@ class Lock:
         self.held = None
 
     def end(self) -> None:
-        """Take the lock back from who has not used it for its lease."""
+        """Take the lock back from a holder that has not used it for its lease."""
         self.ended, self.held = self.held, None
 
     def has_ended(self, now: float) -> bool:
@@ -111,7 +111,7 @@ class Lock:
         return not MODES[request.mode].waits
 
     def wait(self, request: Request, now: float) -> Waiting:
-        """What who has to wait is told; it has a place in the line from now on."""
+        """What a client that has to wait is told; it has a place in the line from now on."""
         held = self.held
         pace = FIRST_RETURN if held is None else max(FIRST_RETURN, (now - self._taken) * HELD_SHARE)
         return Waiting(self.line.wait(_who(request), now, pace), "" if held is None else str(held))
@@ -170,5 +170,5 @@ def gives_up(request: Request) -> bool:
 
 def _who(request: Request) -> object:
     """Whose place in the line it is: a client of version 1 waits with one and the same message.
-    None for who has not said its name yet."""
+    None for a client that has not said its name yet."""
     return request.client or (id(request) if request.version == 1 else None)

@@ -14,7 +14,8 @@ Rules this module keeps:
 - Where no read-only server answers, reads go to the server that writes, whose tree is the newest.
 - An error that is raised is held by no reply that a frame has a name for: such a ring is found by
   nobody, as Python's collector does not watch a reply.
-- A lock that may have been granted to who does not have it, whatever came between, is given back.
+- A lock that may have been granted without the caller having it, whatever came between, is given
+  back.
 """
 
 from __future__ import annotations

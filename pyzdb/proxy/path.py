@@ -61,7 +61,7 @@ def _in_place(name: str) -> Callable[..., Value]:
 
 def _conversion(name: str, kind: Callable[[Value], T]) -> Callable[[Proxy], T]:
     def convert(self: Proxy) -> T:
-        # Python insists on the kind here; a result of a batch says by this why there is none.
+        # Python insists on the kind here; a result of a batch says by this why it is not there.
         return kind(self._call(name))
 
     convert.__name__ = name

@@ -9,7 +9,7 @@ Rules this module keeps:
   is served after it; a client whose request is stuck there sends it again, to another socket.
 - Whatever arrives is answered, and nothing that arrives ends the server.
 - A client that asks for one thing after the other finds the server awake: to wake a process that
-  sleeps takes longer than most answers. Who has work for the processor goes first.
+  sleeps takes longer than most answers. Whatever has work for the processor goes first.
 """
 
 from __future__ import annotations

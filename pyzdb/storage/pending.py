@@ -25,7 +25,7 @@ class PendingSnapshot:
     what it replaces. ``folder`` is that of the large files.
 
     ``fd`` is the file, which no child before has open; ``journal_size`` what the records that it
-    replaces take (bytes). Raises OSError when there can be no file.
+    replaces take (bytes). Raises OSError when no file can be made.
     """
 
     def __init__(self, disk: Disk, filename: str, folder: FileFolder, journal: Journal) -> None:

@@ -111,7 +111,7 @@ class InlineSave:
 class SaveProcess:
     """Runs ``work`` in a child, which has the descriptor ``keep`` and no other of its parent.
 
-    ``fd`` becomes readable when the child has ended. Raises OSError when there can be no child.
+    ``fd`` becomes readable when the child has ended. Raises OSError when no child can be made.
     """
 
     def __init__(self, work: Callable[[], None], keep: int) -> None:

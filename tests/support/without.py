@@ -135,10 +135,10 @@ def _hide(folder: str) -> None:
 def _be_macos() -> None:
     """Add what macOS has: its commands of `fcntl`, its limits, and its name."""
     import fcntl
-    import multiprocessing.reduction  # noqa: F401  # it must agree with its helpers on the system
     import resource
     import sysconfig
 
+    importlib.import_module("multiprocessing.reduction")  # its helpers have to agree with it
     sysconfig.get_config_vars()  # while it finds the file that is named after the real system
     sys.platform = "darwin"
     readlink, do, give, bound = os.readlink, fcntl.fcntl, resource.getrlimit, resource.setrlimit

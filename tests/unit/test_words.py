@@ -1,12 +1,13 @@
 """One word, one meaning: the glossary and the code agree, and what was renamed stays renamed.
 
-Names are read from the source; nothing is imported.
+Names and texts are read from the source; nothing is imported.
 """
 
 from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,63 @@ def test_a_name_that_was_given_up_is_noticed_wherever_it_stands() -> None:
     assert [line.rpartition(": ")[0].rpartition(" ")[2] for line in lines] == [
         *("Asked", "take_all", "room", "_room", "ROOM", "keep_aside", "hopeless"),
     ]
+
+
+# --- English -------------------------------------------------------------------------------------
+
+ODD = {
+    r"(?<![Tt]here )\b(?:is|are|was|be) no\b(?! (?:longer|more|larger|less|one)\b)": "is not a",
+    r"\bthat (?:is|are|was) none\b": "that is not one",
+    r"\b(?:is|are) none of\b": "is not one of",
+    r"\bdoes not check\b": "fails its checksum",
+    r"\bbut once\b": "only once",
+    r"\bknows no\b": "does not know",
+    r"^The same\b": "what it is, in itself",
+    r"\b(?:to|from|for|until|which|[Ww]hat) who\b": "the client that, whoever",
+}
+"""English that readers stumble over, and what to say instead."""
+
+
+def texts_of(module: ast.Module) -> Iterator[tuple[int, str]]:
+    """Each docstring and text of a module with its line, on one line."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.lineno, " ".join(node.value.split())
+
+
+def odd_english(modules: Modules) -> list[str]:
+    return [
+        f"{file}:{line}: {found[0]!r} in {text[:60]!r}: say {better!r}"
+        for file, module in modules.items()
+        for line, text in texts_of(module)
+        for odd, better in ODD.items()
+        for found in re.finditer(odd, text)
+    ]
+
+
+def test_texts_and_messages_are_plain_english(house: Modules) -> None:
+    assert odd_english(house) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "this is no reply",
+        "anything that is none",
+        "the snapshot is none of this version",
+        "its header\n    does not check",
+        "The same for many",
+        "it is done but once",
+        "give the lock to who asks for it",
+        "a dict knows no places",
+    ],
+)
+def test_odd_english_is_noticed(text: str) -> None:
+    assert len(odd_english({"a.py": ast.parse(f"def f():\n    {text!r}\n")})) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["there is no room", "it is no longer held", "is not a list", "for the same reason"]
+)
+def test_plain_english_is_not_taken_for_odd(text: str) -> None:
+    assert odd_english({"a.py": ast.parse(repr(text))}) == []

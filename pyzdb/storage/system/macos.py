@@ -13,8 +13,9 @@ PATH_SIZE = 1024
 """Bytes of the longest path that `F_GETPATH` tells: MAXPATHLEN."""
 
 NO_FULL_SYNC = NOT_SUPPORTED | {errno.ENOTTY}
-"""What a file system says that knows no `F_FULLFSYNC`, one of a network for instance: there `fsync`
-is all that can be had. Any other error is that of the disk, and no second try may hide it."""
+"""What a file system says that does not know `F_FULLFSYNC`, one of a network for instance: there
+`fsync` is all that can be had. Any other error is that of the disk, and no second try may hide
+it."""
 
 
 class MacOS(Posix):
