@@ -85,11 +85,12 @@ class Interruption:
 
     def __enter__(self) -> Interruption:
         self._streams = sys.stdout, sys.stderr
+        self._tracer = sys.gettrace()
         sys.settrace(self._trace)
         return self
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        sys.settrace(self._tracer)
         # Between the beginning of a `with` and its block Python knows of nothing to put back.
         sys.stdout, sys.stderr = self._streams
 

@@ -455,6 +455,7 @@ def test_whatever_is_done_during_a_read_no_record_is_left_out(
     assert at > 5
 
 
+@pytest.mark.untraced
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # of files that are open just then
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_read_that_finds_no_memory_anywhere_is_made_again(parts: Writer) -> None:
