@@ -6,8 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from prompt_toolkit.completion import CompleteEvent
+from prompt_toolkit.document import Document
 
 from pyzdb.cli.completion import MOST_KEYS, completions, path_at_end
+from pyzdb.cli.terminal import _completer
 from tests.support.programs import Server
 from tests.torture.processes import free_uris
 
@@ -73,3 +76,15 @@ def test_nothing_is_given_where_there_is_no_dict(db: Any) -> None:
 
 def test_nothing_is_given_without_a_server(connect: Callable[..., Any]) -> None:
     assert completed(connect(free_uris(1)[0], timeout=0.05), "db['") == []
+
+
+def test_the_prompt_offers_keys_in_place_of_what_is_typed(db: Any) -> None:
+    db["people"] = {"ann": 1, "bob": 2}
+    completer = _completer(db)
+    for typed, offered in {
+        "db['pe": [("'people']", -3)],
+        "db['people']['": [("'ann']", -1), ("'bob']", -1)],
+        "len(": [],
+    }.items():
+        found = completer.get_completions(Document(typed), CompleteEvent())
+        assert [(one.text, one.start_position) for one in found] == offered
