@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,15 @@ def check(engine: Engine, before: str, after: str, outcome: Any) -> None:
 
 
 def interrupt_everywhere(
+    kind: str, fault: type[BaseException], paths: Iterator[Path | None]
+) -> None:
+    # In a thread of its own: what is raised while Python leaves an `except` can stay the exception
+    # that its thread handles, and would show in the errors of all later tests.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(_interrupt_everywhere, kind, fault, paths).result()
+
+
+def _interrupt_everywhere(
     kind: str, fault: type[BaseException], paths: Iterator[Path | None]
 ) -> None:
     request = REQUESTS[kind]
