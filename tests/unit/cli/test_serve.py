@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pyzdb.cli.serve import parser
+from pyzdb.cli.serve import options_of, parser
 
 
 @pytest.mark.parametrize("number", ["-1", "x", "1.5", ""])
@@ -24,3 +24,9 @@ def test_a_folder_of_files_must_be_there(
     with pytest.raises(SystemExit):
         parser().parse_args(["--files-from", folders[1]])
     assert f"there is no folder {folders[1]}" in capsys.readouterr().err
+
+
+def test_a_server_that_only_reads_runs_no_source(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        options_of(["-ro", "--exec"])
+    assert "--exec is for the server that keeps the database" in capsys.readouterr().err
