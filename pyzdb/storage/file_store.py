@@ -280,6 +280,7 @@ class FileStore:
             return reason or str(error)
         self.snapshot_size = size
         self._journal.size -= save.journal_size
+        self._look_around()  # the sync took its time: what lies there may be somebody else's by now
         save.remove_what_it_replaces()
         return None
 

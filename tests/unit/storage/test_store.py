@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import random
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,11 +17,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from pyzdb.errors import (
     CorruptFile,
     FileInUse,
+    FilesReplaced,
     SnapshotFailed,
     StorageError,
     StorageFull,
     SyncFailed,
 )
+from pyzdb.storage.disk import Disk
 from pyzdb.storage.file_store import FileStore
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.memory import MemoryStore
@@ -410,3 +413,41 @@ def test_what_is_only_taken_leaves_every_file_as_it_was(path: str) -> None:
     assert whole(store.take()) == [b"one"]
     store.close()
     assert {each: Path(path).with_name(each).read_bytes() for each in names(path)} == before
+
+
+class SlowFolder(Disk):
+    """A disk on which somebody does something while a folder is synced."""
+
+    def __init__(self) -> None:
+        self.meanwhile: Callable[[], object] = lambda: None
+
+    def sync_folder(self, path: str) -> None:
+        super().sync_folder(path)
+        self.meanwhile()
+
+
+def test_a_save_removes_nothing_of_a_backup_that_was_put_in_its_place_meanwhile(
+    tmp_path: Path,
+) -> None:
+    folder, backup = tmp_path / "data", tmp_path / "backup"
+    folder.mkdir()
+    disk = SlowFolder()
+    store = FileStore(folder / "db.pkl", disk=disk)
+    store.open()
+    write(store, b"one")
+    shutil.copytree(folder, backup)
+    write(store, b"two")
+
+    def put_in_place() -> None:
+        if not (folder / "db.pkl").exists():
+            return
+        disk.meanwhile = lambda: None
+        for each in folder.iterdir():
+            each.unlink()
+        shutil.copytree(backup, folder, dirs_exist_ok=True)
+
+    disk.meanwhile = put_in_place
+    with pytest.raises(FilesReplaced):
+        store.save(lambda: {"tree": {}})
+    assert {each.name for each in folder.iterdir()} == {each.name for each in backup.iterdir()}
+    store.close()
