@@ -43,12 +43,14 @@ PLANTED: list[tuple[ModuleType, str, tuple[str, ...]]] = [
 ]
 
 
+@pytest.mark.timeout(240)  # some follow every step of the program, slowly on a busy machine
 @pytest.mark.parametrize("test", SHORT, ids=lambda test: test.__name__)
 def test_nothing_is_lost(test: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     assert test.main([*SHORT[test], "--seed", "1"]) == 0
     assert "passed" in capsys.readouterr().out
 
 
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize(("test", "fault", "counts"), PLANTED)
 def test_a_planted_fault_is_found(
     test: ModuleType,
