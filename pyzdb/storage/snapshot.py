@@ -40,7 +40,8 @@ from pyzdb.storage.disk import Disk, damage, newer
 from pyzdb.storage.file_folder import FileFolder
 from pyzdb.values.tags import from_wire, to_wire
 from pyzdb.values.types import Custom, File
-from pyzdb.values.zones import Moment, Zone, ZoneName, kept, made
+from pyzdb.values.zones import Moment, kept, made
+from pyzdb.zones import Zone, ZoneName
 
 State = dict[str, Any]
 
@@ -144,11 +145,11 @@ NAMES: dict[tuple[str, str], Any] = {
     ("zoneinfo", "ZoneInfo"): _Name,
     ("pyzdb.values", "Custom"): Custom,
     ("pyzdb.values", "File"): File,
-    ("pyzdb.values", "Zone"): Zone,
-    ("pyzdb.values", "ZoneName"): ZoneName,
     ("pyzdb.values", "from_wire"): _from_wire,
-    ("pyzdb.zones", "Zone"): Zone,  # as version 0.1 named them
+    ("pyzdb.zones", "Zone"): Zone,
     ("pyzdb.zones", "ZoneName"): ZoneName,
+    ("pyzdb.values", "Zone"): Zone,  # as some builds after version 0.1.0 wrote them
+    ("pyzdb.values", "ZoneName"): ZoneName,
 }
 """Every name that a snapshot may have, and what is called for it: values, and none that acts. The
 names are those of the format, not of modules."""

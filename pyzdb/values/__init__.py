@@ -6,5 +6,8 @@ from pyzdb.values.zones import Zone, ZoneName
 
 __all__ = ["Custom", "File", "Lazy", "Zone", "ZoneName", "from_wire", "register"]
 
-for _each in (Custom, File, Zone, ZoneName, from_wire):
-    _each.__module__ = __name__  # so snapshots name it, whatever module it is in
+# So snapshots name them, whatever module they are in.
+for _each in (Custom, File, from_wire):
+    _each.__module__ = __name__
+for _zone in (Zone, ZoneName):
+    _zone.__module__ = "pyzdb.zones"  # as servers of 0.1.0 do, which refuse other names

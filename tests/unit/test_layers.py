@@ -23,16 +23,17 @@ BELOW: dict[str, str] = {
     "errors": "paths",
     "values": "errors paths",
     "operations": "errors paths values",
-    "storage": "errors paths values",
+    "zones": "values",
+    "storage": "errors paths values zones",
     "transport": "errors paths",
     "protocol": "errors paths values",
     "proxy": "errors paths values operations protocol",
     "engine": "errors paths values operations protocol proxy storage",
     "client": "errors paths values operations protocol proxy transport",
     "pyzdb": "errors paths values client",
-    "server": "errors paths values operations protocol proxy storage transport engine pyzdb",
+    "server": "errors paths values operations protocol proxy storage transport engine pyzdb zones",
     "cli": "errors paths values operations protocol proxy storage transport engine client pyzdb "
-    "server",
+    "server zones",
     "__main__": "cli",
 }
 """Each package, module of the top and the top itself (``pyzdb``, the public names and the
