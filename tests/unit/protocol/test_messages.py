@@ -247,7 +247,8 @@ def test_an_error_of_version_1_is_a_string_with_its_traceback() -> None:
 def test_what_is_no_request_is_refused_with_the_reason(data: bytes, words: str) -> None:
     with pytest.raises(MessageError, match=words) as caught:
         decode_request(data)
-    assert "During handling" not in "".join(format_exception(caught.value)), "old clients show it"
+    text = "".join(format_exception(caught.value))  # what old clients show
+    assert "msgspec" not in text.replace(str(caught.value), "")
 
 
 @pytest.mark.parametrize("tag", BAD, ids=json.dumps)
