@@ -35,18 +35,23 @@ BROKEN = "a change failed half-way: the server ends, and starts with all that wa
 
 
 class Commit(msgspec.Struct, frozen=True, gc=False):
-    """What lasts: ``sequence`` is its number in the journal, ``step`` who did what, when and
-    where, and all changes of the tree that this came to, in order."""
+    """What lasts: ``sequence`` is its number in the journal, ``record`` the bytes that the journal
+    has of it, which do it again elsewhere (`Core.replay`), and ``step`` who did what, when and
+    where, with the paths of all changes that this came to, in order. The values in these are the
+    tree's own, as they are by now: no copy of them is made for nobody.
+    """
 
     sequence: int
+    record: bytes
     step: Step
 
 
 class Log(Protocol):
     """Where commits get their numbers and times from. ``is_live`` is False for what was done
-    before and is done again."""
+    before and is done again; ``record`` is the one that was begun last."""
 
     is_live: bool
+    record: bytes
 
     def begin(self, message: bytes, spare: bool) -> float:
         """Make the record of a message, and room for it, and return its time. Raises
@@ -72,24 +77,25 @@ class JournalLog:
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
-        self._body = b""
+        self.record = b""
         self.flush = store.flush
         self.fail = store.fail
 
     def begin(self, message: bytes, spare: bool) -> float:
         now = self._clock()
-        self._body = STAMP.pack(now) + message
-        self._store.reserve(len(self._body), spare)
+        self.record = STAMP.pack(now) + message
+        self._store.reserve(len(self.record), spare)
         return now
 
     def append(self) -> int:
-        return self._store.append(self._body)
+        return self._store.append(self.record)
 
 
 class ReadOnlyLog:
     """Of a database that another server writes: there are no commits of its own."""
 
     is_live = True
+    record = b""
 
     def begin(self, message: bytes, spare: bool) -> float:
         raise ReadOnlyError("this server only reads: write to the one that keeps the database")
@@ -108,6 +114,7 @@ class _Replay:
     """The record that is done again: ``sequence`` and ``when`` are its own."""
 
     is_live = False
+    record = b""
     sequence = 0
     when = 0.0
 
@@ -199,7 +206,7 @@ class Commits:
             raise OperationError("a change was interrupted")
         tree.state = CHANGED
         self.sequence = sequence = self._log.append()
-        self._pending.append(Commit(sequence, step))
+        self._pending.append(Commit(sequence, self._log.record, step))
         request = envelope.request
         if self._lock.held is not None:
             self._lock.note(request, self.now)
