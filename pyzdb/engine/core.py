@@ -148,14 +148,14 @@ class Core:
 
     @property
     def save_fd(self) -> int | None:
-        """A descriptor that is readable when the running save has ended, and `end_save` is to be
+        """A descriptor that is readable when the running save has ended, and `finish_save` is to be
         called; None without a save."""
         return None if self._saves is None else self._saves.fd
 
-    def end_save(self) -> None:
+    def finish_save(self) -> None:
         """Wait for the running save, and take note of how it ended."""
         if self._saves is not None:
-            self._saves.end()
+            self._saves.finish()
 
     # --- messages --------------------------------------------------------------------------
 

@@ -39,8 +39,8 @@ class SaveScheduler:
         of a monotonic clock."""
         store = self._store
         if self.running:
-            if store.save_is_over(now):
-                self.end()
+            if store.poll_save(now):
+                self.finish()
         elif store.journal_size > self._due and store.journal_size > store.snapshot_size:
             try:
                 self.start()
@@ -102,7 +102,7 @@ class SaveScheduler:
         self._started += 1
         self._sequence = self._store.sequence
 
-    def end(self) -> None:
+    def finish(self) -> None:
         """Wait for the running save, and take note of how it ended."""
         failure = self._take_note()
         if failure is None:

@@ -97,7 +97,7 @@ class ServerLoop:
                     elif fd == saving:
                         events.forget(fd)
                         saving = None  # the next save may get the same number
-                        database.end_save()
+                        database.finish_save()
                 answers = []
                 for socket in ready:
                     answer = self._take(socket)

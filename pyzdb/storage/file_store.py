@@ -212,14 +212,14 @@ class FileStore:
     # --- saves -----------------------------------------------------------------------------
 
     def save(self, state: Callable[[], State]) -> None:
-        self._end_save()
+        self._finish_running()
         save = self._begin_save()
         reason = None
         try:
             save.write(state)
         except Exception as error:  # pickling raises whatever a value of a user's own type does
             reason = f"{type(error).__name__}: {error}"
-        reason = self._end_snapshot(save, reason)
+        reason = self._finish(save, reason)
         if reason is not None:
             raise SnapshotFailed(self._not_saved(reason))
 
@@ -230,7 +230,7 @@ class FileStore:
         try:
             saving = self._saver(lambda: save.write(state), save.fd)
         except OSError as error:
-            reason = self._end_snapshot(save, f"no process for it: {error.strerror}")
+            reason = self._finish(save, f"no process for it: {error.strerror}")
             raise SnapshotFailed(self._not_saved(reason)) from error
         self._running = (saving, save)
 
@@ -238,14 +238,14 @@ class FileStore:
         if self._running is not None:
             self._running[0].kill("another save takes its place")
 
-    def save_is_over(self, now: float) -> bool:
+    def poll_save(self, now: float) -> bool:
         return self._running is not None and self._running[0].is_over(now)
 
     def finish_save(self) -> str | None:
         if self._running is None:
             return "no save is running"
         (saving, save), self._running = self._running, None
-        reason = self._end_snapshot(save, saving.result())
+        reason = self._finish(save, saving.result())
         return None if reason is None else self._not_saved(reason)
 
     def _not_saved(self, reason: object) -> str:
@@ -263,7 +263,7 @@ class FileStore:
         except (StorageError, OSError) as error:
             raise SnapshotFailed(self._not_saved(error)) from error
 
-    def _end_snapshot(self, save: PendingSnapshot, reason: str | None) -> str | None:
+    def _finish(self, save: PendingSnapshot, reason: str | None) -> str | None:
         """Put a snapshot that was written in its place, or drop it for ``reason``."""
         known, size = self._watch.known(save.fd), self._disk.size(save.fd)
         save.close()
@@ -284,14 +284,14 @@ class FileStore:
         save.remove_what_it_replaces()
         return None
 
-    def _end_save(self) -> None:
+    def _finish_running(self) -> None:
         if self._running is not None:
             self.cancel_save()
             self.finish_save()
 
     def close(self) -> None:
         try:
-            self._end_save()
+            self._finish_running()
             self._journal.close()
             if self._published.began and not self._journal.has_failed:
                 self._published.tell(self._journal.sequence)

@@ -84,7 +84,7 @@ class MemoryStore:
     def cancel_save(self) -> None:
         pass
 
-    def save_is_over(self, now: float) -> bool:
+    def poll_save(self, now: float) -> bool:
         return False
 
     def finish_save(self) -> str | None:

@@ -87,7 +87,7 @@ class Store(Protocol):
     def cancel_save(self) -> None:
         """Have the running save end without a result; `finish_save` comes next."""
 
-    def save_is_over(self, now: float) -> bool:
+    def poll_save(self, now: float) -> bool:
         """True when the running save is to be finished though its descriptor does not say so; to
         be asked from time to time. ``now``: seconds of a monotonic clock."""
         ...

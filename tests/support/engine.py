@@ -112,17 +112,17 @@ class Engine:
             self.store = FileStore(self.path)
         self._open()
 
-    def end_save(self) -> None:
+    def finish_save(self) -> None:
         """Wait until the running save has ended, as a server waits."""
         assert self.db.save_fd is not None
         assert select.select([self.db.save_fd], [], [], LIMIT)[0]
-        self.db.end_save()
+        self.db.finish_save()
 
     def save(self) -> None:
         """`db.save()`, as a client that comes back with its ticket."""
         reply = self.ask(func="save")
         while reply.wait == "saving":
-            self.end_save()
+            self.finish_save()
             reply = self.ask(func="save", ticket=reply.ticket)
         if reply.error is not None:
             raise reply.error

@@ -125,9 +125,9 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self._database.save_fd is not None)
     @rule()
-    def end_save(self) -> None:
+    def finish_save(self) -> None:
         """The save that runs beside the service has ended."""
-        self._database.end_save()
+        self._database.finish_save()
 
     @rule()
     def save(self) -> None:

@@ -238,7 +238,7 @@ class Life:
         request = Write((), "save", version=2)
         request.ticket = self._ask(request).ticket
         self.append()
-        self._database.end_save()
+        self._database.finish_save()
         failure = self._ask(request).error
         self._notes.tell("saved", None if failure is None else str(failure))
 

@@ -190,7 +190,7 @@ class Stage:
         database.tick()
         answer = database.handle(self._scene.message)
         if database.save_fd is not None:
-            database.end_save()
+            database.finish_save()
         database.flush()
         return answer
 

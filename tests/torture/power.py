@@ -157,7 +157,7 @@ class Life:
         """What a server does in one round."""
         random, database = self._test.random, workload.database
         if database.save_fd is not None and random.random() < 0.5:
-            database.end_save()
+            database.finish_save()
         for _ in range(random.choice((0, 1, 1, 1, 2, 5))):
             workload.step()
             self._ledger.note(database)

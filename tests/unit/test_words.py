@@ -118,6 +118,10 @@ CLASSES = {
 """Classes that have another name now."""
 
 OTHERS = {
+    "_end_save": "_finish_running",
+    "_end_snapshot": "_finish",
+    "end_save": "finish_save",
+    "save_is_over": "poll_save",
     "ROOM": "PREALLOCATION",
     "_room": "allocated_end",
     "hopeless": "unrepairable",

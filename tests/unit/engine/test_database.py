@@ -423,7 +423,7 @@ def test_version_1_may_leave_out_the_function_and_its_arguments(engine: Engine) 
 def test_version_1_saves(engine: Engine) -> None:
     engine.old(mode="write", index=[], func="__setitem__", args=["x", 3])
     asked = engine.old(mode="write", index=[], func="save", args=[], kwargs={})
-    engine.end_save()
+    engine.finish_save()
     assert engine.db.answer(asked) == b"null"
     assert engine.store.journal_size == 0
 

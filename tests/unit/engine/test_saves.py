@@ -44,7 +44,7 @@ def ticket_of(engine: Engine) -> int:
 def test_a_save_is_done_when_it_is_answered(engine: Engine) -> None:
     engine.put("x", [1, (2,)])
     ticket = ticket_of(engine)
-    engine.end_save()
+    engine.finish_save()
     assert engine.get(func="save", ticket=ticket) is None
     assert (engine.store.journal_size, engine.store.snapshot_size > 0) == (0, True)
     engine.restart()
@@ -56,7 +56,7 @@ def test_others_are_served_meanwhile(engine: Engine) -> None:
     ticket_of(engine)
     engine.put("x", 2)
     assert engine.tree == {"x": 2}
-    engine.end_save()
+    engine.finish_save()
     engine.restart()
     assert engine.tree == {"x": 2}
 
@@ -65,7 +65,7 @@ def test_a_save_that_holds_all_is_joined(engine: Engine) -> None:
     engine.put("x", 1)
     tickets = [ticket_of(engine), ticket_of(engine)]
     assert tickets[0] == tickets[1]
-    engine.end_save()
+    engine.finish_save()
     for ticket in tickets:
         assert engine.ask(func="save", ticket=ticket).wait is None
     assert engine.db.save_fd is None
@@ -89,11 +89,11 @@ def test_a_save_that_began_before_a_change_is_not_joined(engine: Engine) -> None
     engine.put("x", 2)
     second = ticket_of(engine)
     assert second == first + 1
-    engine.end_save()
+    engine.finish_save()
     assert engine.ask(func="save", ticket=first).wait is None
     assert engine.db.save_fd is None
     assert engine.ask(func="save", ticket=second).wait == "saving"
-    engine.end_save()
+    engine.finish_save()
     assert engine.ask(func="save", ticket=second).wait is None
     assert engine.store.journal_size == 0
 
@@ -103,7 +103,7 @@ def test_a_ticket_from_before_a_restart_gets_one_save(engine: Engine, ticket: in
     engine.put("x", 1)
     reply = engine.ask(func="save", ticket=ticket)
     assert reply.wait == "saving"
-    engine.end_save()
+    engine.finish_save()
     assert engine.ask(func="save", ticket=reply.ticket).wait is None
     assert (engine.db.save_fd, engine.store.journal_size) == (None, 0)
 
@@ -145,11 +145,11 @@ def test_each_hears_of_the_save_that_it_asked_for(tmp_path: Path) -> None:
     store = FileStore(tmp_path / "db.pkl", disk=disk)
     engine = Engine(store, tmp_path / "db.pkl")
     good = ticket_of(engine)
-    engine.end_save()
+    engine.finish_save()
     engine.put("x", 1)
     disk.is_bad = True
     bad = ticket_of(engine)
-    engine.end_save()
+    engine.finish_save()
     assert engine.ask(func="save", ticket=good).error is None
     assert isinstance(engine.ask(func="save", ticket=bad).error, SnapshotFailed)
     store.close()
@@ -163,7 +163,7 @@ def test_a_journal_that_has_outgrown_its_snapshot_is_saved(start: Start) -> None
     engine.put("x", "b" * 1000)
     engine.db.tick()
     engine.db.tick()
-    engine.end_save()
+    engine.finish_save()
     assert engine.store.journal_size == 0
     engine.db.tick()
     assert engine.db.save_fd is None
@@ -178,7 +178,7 @@ def test_a_small_journal_beside_a_large_snapshot_is_left_alone(start: Start) -> 
     assert engine.db.save_fd is None
     engine.put("z", "a" * 10_000)
     engine.db.tick()
-    engine.end_save()
+    engine.finish_save()
     assert engine.store.journal_size == 0
 
 
@@ -190,7 +190,7 @@ def test_an_automatic_save_that_failed_is_not_tried_again_at_once(
     disk.is_bad = True
     engine.put("x", "a" * 3000)
     engine.db.tick()
-    engine.end_save()
+    engine.finish_save()
     assert "was not saved" in caplog.text
     for _ in range(3):
         engine.put("y", 1)
@@ -199,7 +199,7 @@ def test_an_automatic_save_that_failed_is_not_tried_again_at_once(
     disk.is_bad = False
     engine.put("x", "a" * 3000)
     engine.db.tick()
-    engine.end_save()
+    engine.finish_save()
     assert engine.store.journal_size == 0
 
 
@@ -274,5 +274,5 @@ def test_whoever_waits_for_a_save_is_asked_again(engine: Engine) -> None:
     asked = engine.old(mode="write", index=[], func="save", args=[], kwargs={})
     assert isinstance(asked, Envelope)
     assert engine.db.answer(asked) is asked
-    engine.end_save()
+    engine.finish_save()
     assert engine.db.answer(asked) == b"null"

@@ -121,7 +121,7 @@ def test_what_is_written_while_a_save_runs_is_followed(writer: Engine, reader: F
     writer.ask(func="save")
     writer.put("x", 2)
     assert reader.look() == {"x": 2}
-    writer.end_save()
+    writer.finish_save()
     writer.put("x", 3)
     assert reader.look() == {"x": 3}
 
@@ -517,7 +517,7 @@ def test_a_look_shows_the_newest_version(
             assert reader.look() == writer.tree
             assert reader.db.sequence == writer.db.sequence
         elif writer.db.save_fd is not None:
-            writer.end_save()
+            writer.finish_save()
         elif deed == "save":
             writer.save()
         else:

@@ -51,7 +51,7 @@ def test_a_store_saves_and_fails_without_a_child(tmp_path: Path) -> None:
     store.start_save(lambda: {"tree": [1]})
     assert store.save_fd is not None
     assert select.select([store.save_fd], [], [], 0)[0]
-    assert not store.save_is_over(0.0)
+    assert not store.poll_save(0.0)
     assert store.finish_save() is None
     store.start_save(lambda: {"tree": [object()]})
     assert "was not saved" in str(store.finish_save())
