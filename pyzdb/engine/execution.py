@@ -171,7 +171,7 @@ class Execution:
         try:
             bound = signature.bind(None, *command.args, **command.kwargs)
         except TypeError as error:
-            takes = str(signature).replace("(self, ", "(").replace("(self)", "()")
+            takes = str(signature).replace("(self, ", "(").replace("(self)", "()").replace("'", "")
             raise PathTypeError(f"db.{func}{takes.partition(' ->')[0]}: {error}") from None
         bound.apply_defaults()
         return _WHOLE[func](self, envelope, *bound.args[1:])

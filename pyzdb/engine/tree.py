@@ -16,6 +16,7 @@ Rules this module keeps:
 
 from __future__ import annotations
 
+import re
 from contextlib import AbstractContextManager, nullcontext
 from decimal import Context, DivisionByZero, InvalidOperation, Overflow, localcontext
 from typing import Any
@@ -62,6 +63,9 @@ _SUBSCRIPTABLE = frozenset({dict, list, tuple, str, bytes})
 
 _NO_KEY = "unhashable type: 'slice'"
 """A slice is not a key of a dict, though Python 3.12 and newer can hash it."""
+
+_NAMED = re.compile(r"([\w.<>]+)((?:\(\)| expected).*)", re.DOTALL)
+"""How Python begins an error about the arguments of a function."""
 
 _RAISED: tuple[tuple[type[Exception], type[QueryError]], ...] = (
     (KeyError, PathKeyError),
@@ -148,7 +152,7 @@ class Tree:
         try:
             return operation.call(value, *command.args, **command.kwargs)
         except Exception as error:
-            raise query_error(error, command.place()) from None
+            raise query_error(_as_called(error, command, operation), command.place()) from None
 
     def write(
         self,
@@ -167,7 +171,12 @@ class Tree:
         """
         index = command.index
         args = command.args
-        is_set = command.func == "__setitem__" and type(value) is dict and not command.kwargs
+        is_set = (
+            command.func == "__setitem__"
+            and type(value) is dict
+            and not command.kwargs
+            and len(args) == 2
+        )
         if not (is_set and plain and envelope is not None and len(envelope.message) >= LARGE):
             envelope = None  # the size of a step must not depend on what the tree holds beside it
         try:
@@ -196,7 +205,7 @@ class Tree:
                     self._do(container, path, pairs, plain, done, envelope)
                 return result
         except Exception as error:
-            raise query_error(error, command.place()) from None
+            raise query_error(_as_called(error, command, operation), command.place()) from None
 
     def _set(
         self,
@@ -295,6 +304,15 @@ class Tree:
         if sliced is not None:
             raise TypeError("a slice is a copy: a change of it would be lost")
         return tuple(path)
+
+
+def _as_called(error: Exception, command: Command, operation: Operation) -> Exception:
+    """An error about the arguments with the name that the caller knows, in place of our own."""
+    named = _NAMED.match(str(error)) if type(error) is TypeError else None
+    ours = (operation.call.__name__, command.func)
+    if named is None or named[1].rpartition(".")[2] not in ours:
+        return error
+    return TypeError(f"{command.func}{named[2]}")
 
 
 def _cost(undo: Edit, redo: Edit, depth_left: int, plain: bool, envelope: Envelope | None) -> int:

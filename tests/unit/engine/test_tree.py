@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from pyzdb.errors import (
     QueryError,
 )
 from pyzdb.operations.edits import Change
+from pyzdb.operations.table import TABLE
 from pyzdb.protocol.commands import Command
 from pyzdb.values.plain import MAX_DEPTH, TAG
 from pyzdb.values.tags import dumps, loads
@@ -322,3 +324,26 @@ def test_a_nan_is_found_neither_at_once_nor_after_a_restart() -> None:
     assert len(tree.root) == 2
     with pytest.raises(PathKeyError):
         tree.find((loads(dumps(float("nan"))),))
+
+
+SAMPLES: list[Any] = [{"a": 1}, [1], (1,), "abc", b"abc", 3, 2.5, True, None, {1}, frozenset({1})]
+
+
+@pytest.mark.parametrize("value", SAMPLES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("count", [0, 9])
+def test_wrong_arguments_are_told_by_the_name_of_the_function(value: Any, count: int) -> None:
+    tree = Tree({"v": value})
+    for func, operation in TABLE[type(value)].items():
+        try:
+            operation.call(value, *[1] * count)
+        except TypeError:
+            with pytest.raises(PathTypeError) as caught:
+                call(tree, ("v",), func, *[1] * count)
+            _, _, text = str(caught.value).partition(": ")
+            named = re.match(r"([\w.<>]+)(\(\)| expected)", text)
+            assert named is None or named[1] == func, text
+
+
+def test_an_error_of_the_work_keeps_its_words() -> None:
+    with pytest.raises(PathTypeError, match="'<' not supported"):
+        call(Tree({"l": [1, "a"]}), ("l",), "sort")
