@@ -273,9 +273,14 @@ def limited(server: Server, kind: str, descriptors: int) -> Server:
     return server
 
 
+_READY = b"\x05READY\x0bSocket-Type" + (6).to_bytes(4) + b"DEALER"
+HELLO = b"\xff" + bytes(8) + b"\x7f\x03\0" + b"NULL".ljust(52, b"\0") + b"\x04\x1c" + _READY
+"""What a ZeroMQ socket says first: one that is silent is sent away after 30 seconds."""
+
+
 @contextlib.contextmanager
 def connections(server: Server, number: int) -> Iterator[list[socket.socket]]:
-    """Connections to a server that nothing is sent on."""
+    """Connections to a server that nothing is asked on."""
     _, host, port = split(server.write_uri)
     with contextlib.ExitStack() as stack:
         made = []
@@ -283,6 +288,8 @@ def connections(server: Server, number: int) -> Iterator[list[socket.socket]]:
             each = stack.enter_context(socket.socket())
             each.setblocking(False)
             each.connect_ex((host, int(port)))  # the system goes on with it
+            with contextlib.suppress(OSError):  # of one that is left outside
+                each.send(HELLO)
             made.append(each)
         yield made
 
