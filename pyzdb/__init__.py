@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["File", "PyzdbError", "__version__", "client", "register"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 if not TYPE_CHECKING:  # checkers would take it for a word that there is an attribute of any name
 

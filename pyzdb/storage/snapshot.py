@@ -148,8 +148,6 @@ NAMES: dict[tuple[str, str], Any] = {
     ("pyzdb.values", "from_wire"): _from_wire,
     ("pyzdb.zones", "Zone"): Zone,
     ("pyzdb.zones", "ZoneName"): ZoneName,
-    ("pyzdb.values", "Zone"): Zone,  # as some builds after version 0.1.0 wrote them
-    ("pyzdb.values", "ZoneName"): ZoneName,
 }
 """Every name that a snapshot may have, and what is called for it: values, and none that acts. The
 names are those of the format, not of modules."""

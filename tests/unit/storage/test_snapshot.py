@@ -52,8 +52,11 @@ VALUES: list[Any] = [
     kept(time(1, 2, 3), "Europe/Berlin"),
 ]
 
-NAMED_BY_0_1_0 = NAMES.keys() - {("pyzdb.values", "Zone"), ("pyzdb.values", "ZoneName")}
-"""What that version reads in a snapshot; it takes another name for damage."""
+OURS_IN_0_1_0 = {
+    *(("pyzdb.values", name) for name in ("Custom", "File", "from_wire")),
+    *(("pyzdb.zones", name) for name in ("Zone", "ZoneName")),
+}
+"""What that version knows of its own in a snapshot; it takes another name for damage."""
 
 
 @pytest.fixture
@@ -197,7 +200,8 @@ def test_a_server_of_0_1_0_reads_what_is_saved() -> None:
     dump_state({"tree": VALUES}, file)
     file.seek(0)
     Unpickler(file).load()
-    assert {("pyzdb.values", "File"), ("pyzdb.zones", "Zone")} <= named <= NAMED_BY_0_1_0
+    ours = {(module, name) for module, name in named if module.startswith("pyzdb")}
+    assert {("pyzdb.values", "File"), ("pyzdb.zones", "Zone")} <= ours <= OURS_IN_0_1_0
 
 
 def test_a_value_that_cannot_be_carried_fails_the_snapshot(path: str) -> None:
