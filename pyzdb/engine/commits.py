@@ -162,11 +162,10 @@ class Commits:
             self._replay.sequence = sequence
             (self._replay.when,) = STAMP.unpack_from(body)
             do(body[STAMP.size :])
-            self.settle()
+            self._tree.state = SETTLED
             self.sequence = sequence  # of a record that came to nothing, too
         finally:
             self._log = log
-            self._pending.clear()  # others had them when they were new
 
     def reserve(self, message: bytes, spare: bool = False) -> None:
         """Make the record of a message, and room for it, before anything changes; with ``spare``
@@ -205,8 +204,10 @@ class Commits:
         if tree.state is EDITING:  # source that the server runs may have caught what says so
             raise OperationError("a change was interrupted")
         tree.state = CHANGED
-        self.sequence = sequence = self._log.append()
-        self._pending.append(Commit(sequence, self._log.record, step))
+        log = self._log
+        self.sequence = sequence = log.append()
+        if log.is_live:  # others were handed out when they were new
+            self._pending.append(Commit(sequence, log.record, step))
         request = envelope.request
         if self._lock.held is not None:
             self._lock.note(request, self.now)
