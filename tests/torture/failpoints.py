@@ -188,11 +188,13 @@ class Life:
         self._note(started=True)
         if phase not in STARTS:
             self._disk.enter("")
+            self._workload.plain = phase == FIRST_FILE  # with no other file before it
             for _ in range(self._workload.random.randint(0, MOST_BEFORE)):
                 self._workload.step()
                 self._note()
                 self._acknowledge()
             self.append()
+            self._workload.plain = False
             self._disk.enter(phase)
             PHASES[phase](self)
         self._disk.enter("")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import warnings
 from typing import Any
 
 import pytest
@@ -335,7 +336,9 @@ def test_wrong_arguments_are_told_by_the_name_of_the_function(value: Any, count:
     tree = Tree({"v": value})
     for func, operation in TABLE[type(value)].items():
         try:
-            operation.call(value, *[1] * count)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # of ~True
+                operation.call(value, *[1] * count)
         except TypeError:
             with pytest.raises(PathTypeError) as caught:
                 call(tree, ("v",), func, *[1] * count)
