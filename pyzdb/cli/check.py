@@ -16,12 +16,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from pyzdb.cli import OK, Arguments, fail, parser_of, run
 from pyzdb.engine.replica import Replica
 from pyzdb.errors import FileInUse
-from pyzdb.paths import Path, path_text
+from pyzdb.paths import Path, Value, path_text
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, database_path
 from pyzdb.storage.file_folder import FileFolder
@@ -92,7 +91,7 @@ def _missing(folder: FileFolder, disk: Disk, contents: Contents) -> Iterator[str
             yield f"{path_text(path)}: {file.location} is missing"
 
 
-def _files_in(value: Any, path: Path) -> Iterator[tuple[Path, File]]:
+def _files_in(value: Value, path: Path) -> Iterator[tuple[Path, File]]:
     if isinstance(value, File):
         yield path, value
     elif isinstance(value, dict):

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from pyzdb.engine.commits import Commits
 from pyzdb.engine.filing import Filing
@@ -24,13 +23,14 @@ from pyzdb.engine.tree import Tree
 from pyzdb.errors import ExecFailed, ExecRefused, PathTypeError, ReadOnlyError
 from pyzdb.operations.edits import Change
 from pyzdb.operations.table import REMOVING, Operation
+from pyzdb.paths import Value
 from pyzdb.protocol.commands import Command
 from pyzdb.protocol.replies import Reply, failed
 from pyzdb.protocol.requests import Envelope
 from pyzdb.proxy.root import Root
 from pyzdb.storage.files import IngestedFile
 
-Found = tuple[Any, Operation]
+Found = tuple[Value, Operation]
 """What is at the path of a command, and what its function does there."""
 
 

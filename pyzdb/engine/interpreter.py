@@ -15,11 +15,11 @@ import contextlib
 import io
 import traceback
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyzdb.engine.transaction import Transaction
 from pyzdb.errors import ExecRefused, LockError, SyncFailed
-from pyzdb.paths import Path
+from pyzdb.paths import Path, Value
 from pyzdb.protocol.commands import Command, Get
 from pyzdb.protocol.requests import Write, commands_of, decode_request, encode_request
 from pyzdb.proxy.root import Root
@@ -43,7 +43,7 @@ class Interpreter:
 
     def __init__(self, check: Callable[[Command], None]) -> None:
         self._check = check
-        self._names: dict[str, Any] = {}
+        self._names: dict[str, Value] = {}
         self._transaction: Transaction | None = None
         self._commands: list[Command] = []
 
@@ -75,10 +75,10 @@ class Interpreter:
         text = printed.getvalue().encode(errors="backslashreplace").decode()
         return Ran(text, tuple(self._commands), failed)
 
-    def fetch(self, index: Path) -> Any:
+    def fetch(self, index: Path) -> Value:
         return self.query(Command(index))
 
-    def query(self, command: Command | Get) -> Any:
+    def query(self, command: Command | Get) -> Value:
         transaction = self._running()
         request = Write(command.index, command.func, command.args, command.kwargs, version=2)
         message = encode_request(request)
@@ -91,7 +91,7 @@ class Interpreter:
             self._commands += commands_of(decode_request(message))
         return loads(dumps(result))
 
-    def batch(self, commands: tuple[Command | Get, ...]) -> list[Any]:
+    def batch(self, commands: tuple[Command | Get, ...]) -> list[Value]:
         transaction = self._running()
         savepoint, known = transaction.savepoint, len(self._commands)
         try:

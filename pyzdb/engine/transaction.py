@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from pyzdb.engine.tree import EDITING, Tree
 from pyzdb.errors import OperationError, QueryError
 from pyzdb.operations.containers import own
 from pyzdb.operations.edits import Change
 from pyzdb.operations.order import Positions
+from pyzdb.paths import Value
 from pyzdb.protocol.commands import Command
 
 Savepoint = tuple[int, bool]
@@ -34,7 +34,7 @@ class Transaction:
         self.only_fetched = True
         self.changes: list[Change] = []
 
-    def do(self, command: Command) -> Any:
+    def do(self, command: Command) -> Value:
         """Do one command; the result may be a part of the tree."""
         tree = self._tree
         if tree.state is EDITING:
@@ -53,10 +53,10 @@ class Transaction:
             self._positions.clear()
             raise
 
-    def all(self, commands: tuple[Command, ...]) -> list[Any]:
+    def all(self, commands: tuple[Command, ...]) -> list[Value]:
         """Do many commands: their results as they are in turn; an error has its number."""
         find = self._tree.find
-        results: list[Any] = []
+        results: list[Value] = []
         try:
             for command in commands:
                 if command.func is None:

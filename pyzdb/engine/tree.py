@@ -36,7 +36,7 @@ from pyzdb.operations.containers import own
 from pyzdb.operations.edits import Change, Edit, UndoRedo
 from pyzdb.operations.order import Positions
 from pyzdb.operations.table import TABLE, Operation
-from pyzdb.paths import Path, key_text, path_text
+from pyzdb.paths import Key, Path, Value, key_text, path_text
 from pyzdb.protocol.commands import Command
 from pyzdb.protocol.requests import Envelope
 from pyzdb.values.plain import MAX_DEPTH, TAG, is_plain
@@ -99,14 +99,14 @@ class Tree:
 
     _apply = staticmethod(edits.apply)  # a tree with other edits is how a test plants a fault
 
-    def __init__(self, root: dict[Any, Any] | None = None, plain: bool = True) -> None:
-        self.root: dict[Any, Any] = {} if root is None else root
+    def __init__(self, root: dict[Key, Value] | None = None, plain: bool = True) -> None:
+        self.root: dict[Key, Value] = {} if root is None else root
         self.plain = plain
         self.state = SETTLED
 
-    def find(self, index: Path) -> Any:
+    def find(self, index: Path) -> Value:
         """Walk the index from the root by ``[key]``. Raises a QueryError with the path."""
-        value: Any = self.root
+        value: Value = self.root
         walked = 0
         try:
             for key in index:
@@ -119,7 +119,7 @@ class Tree:
             raise query_error(error, index[: walked + 1]) from None
         return value
 
-    def operation(self, command: Command) -> tuple[Any, Operation | None]:
+    def operation(self, command: Command) -> tuple[Value, Operation | None]:
         """What is at the command's path, and what its function does there (None: nothing).
 
         Raises a QueryError when the path or the function is not there.
@@ -145,7 +145,7 @@ class Tree:
             )
         return value, known
 
-    def read(self, command: Command, value: Any, operation: Operation | None) -> Any:
+    def read(self, command: Command, value: Value, operation: Operation | None) -> Value:
         """Do an operation that only reads."""
         if operation is None:
             return value
@@ -157,13 +157,13 @@ class Tree:
     def write(
         self,
         command: Command,
-        value: Any,
+        value: Value,
         operation: Operation,
         plain: bool,
         done: list[Change],
         envelope: Envelope | None = None,
         positions: Positions | None = None,
-    ) -> Any:
+    ) -> Value:
         """Do an operation that writes, and return its result; the changes are added to ``done``.
 
         ``plain`` (bool): the arguments are known to be of plain JSON types. ``envelope``: what they
@@ -210,7 +210,7 @@ class Tree:
     def _set(
         self,
         command: Command,
-        container: dict[Any, Any],
+        container: dict[Key, Value],
         done: list[Change],
         envelope: Envelope | None,
     ) -> None:
@@ -228,7 +228,7 @@ class Tree:
 
     def _do(
         self,
-        container: Any,
+        container: Value,
         path: Path,
         pairs: list[UndoRedo],
         plain: bool,
@@ -273,8 +273,8 @@ class Tree:
         for path, _, redo, _ in changes:
             self._apply(self._container(path), redo)
 
-    def _container(self, path: Path) -> Any:
-        value: Any = self.root
+    def _container(self, path: Path) -> Value:
+        value: Value = self.root
         for key in path:
             value = value[key]
         return value
@@ -286,14 +286,14 @@ class Tree:
                 break
         else:
             return index
-        path: list[Any] = []
-        value: Any = self.root
+        path: list[Value] = []
+        value: Value = self.root
         sliced: range | None = None
         for key in index:
             kind = type(value)
             if kind is list or kind is tuple:
                 among = range(len(value)) if sliced is None else sliced
-                found: Any = among[key]
+                found: Value = among[key]
                 if type(found) is range:
                     sliced = found
                     continue
@@ -322,7 +322,7 @@ def _cost(undo: Edit, redo: Edit, depth_left: int, plain: bool, envelope: Envelo
 
 
 def _positioned(
-    container: Any, pairs: list[UndoRedo], positions: Positions | None
+    container: Value, pairs: list[UndoRedo], positions: Positions | None
 ) -> list[UndoRedo]:
     kind = pairs[0][1][0]
     if kind == "drop":

@@ -12,18 +12,18 @@ Rules this module keeps:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 from pyzdb.operations import edits
 from pyzdb.operations.edits import UndoRedo
 from pyzdb.operations.limits import check_bytes, machine_word, repeated_bytes
+from pyzdb.paths import Key, Value
 from pyzdb.values.tags import dumps
 
-Plan = tuple[Any, list[UndoRedo]]
+Plan = tuple[Value, list[UndoRedo]]
 """The result of a write, and the edits still to be done."""
 
 
-def listed(items: Any) -> list[Any]:
+def listed(items: Value) -> list[Value]:
     """The items of an iterable. Those of a set come in the order of their encoded bytes: its own
     order is another one in every process."""
     if type(items) is set or type(items) is frozenset:
@@ -31,7 +31,7 @@ def listed(items: Any) -> list[Any]:
     return list(items)
 
 
-def _sort_key(item: Any) -> bytes:
+def _sort_key(item: Value) -> bytes:
     if type(item) is frozenset:
         return b"{%b}" % b" ".join(sorted(map(_sort_key, item)))
     if type(item) is tuple:
@@ -39,7 +39,7 @@ def _sort_key(item: Any) -> bytes:
     return dumps(item)
 
 
-def own(value: Any) -> Any:
+def own(value: Value) -> Value:
     """A copy of a value in which no container is shared with the value."""
     if type(value) is dict:
         return {key: own(item) for key, item in value.items()}
@@ -53,37 +53,37 @@ def own(value: Any) -> Any:
 # --- reads ---------------------------------------------------------------------------------
 
 
-def items(value: dict[Any, Any]) -> list[list[Any]]:
+def items(value: dict[Key, Value]) -> list[list[Value]]:
     return [[key, item] for key, item in value.items()]
 
 
-def copy(value: Any) -> Any:
+def copy(value: Value) -> Value:
     return value  # what is read is a copy by the time that it has travelled
 
 
 # --- dict: writes --------------------------------------------------------------------------
 
 
-def dict_set(value: dict[Any, Any], key: Any, item: Any, /) -> Plan:
+def dict_set(value: dict[Key, Value], key: Key, item: Value, /) -> Plan:
     if type(key) is slice:
         raise TypeError("unhashable type: 'slice'")
     return None, [edits.put(value, key, item)]
 
 
-def dict_delete(value: dict[Any, Any], key: Any, /) -> Plan:
+def dict_delete(value: dict[Key, Value], key: Key, /) -> Plan:
     if key not in value:
         raise KeyError(key)
     return None, [edits.drop(key)]
 
 
-def dict_clear(value: dict[Any, Any]) -> Plan:
+def dict_clear(value: dict[Key, Value]) -> Plan:
     return None, [edits.clear(value)] if value else []
 
 
-_MISSING: Any = object()
+_MISSING: Value = object()
 
 
-def dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Plan:
+def dict_pop(value: dict[Key, Value], key: Key, default: Value = _MISSING, /) -> Plan:
     # Python's own looks at no key of an empty dict, not even whether it is one.
     if value and key in value:
         return value[key], [edits.drop(key)]
@@ -92,20 +92,20 @@ def dict_pop(value: dict[Any, Any], key: Any, default: Any = _MISSING, /) -> Pla
     return default, []
 
 
-def dict_popitem(value: dict[Any, Any]) -> Plan:
+def dict_popitem(value: dict[Key, Value]) -> Plan:
     if not value:
         raise KeyError("popitem(): dictionary is empty")
     key = next(reversed(value))
     return (key, value[key]), [edits.drop(key)]
 
 
-def dict_setdefault(value: dict[Any, Any], key: Any, default: Any = None, /) -> Plan:
+def dict_setdefault(value: dict[Key, Value], key: Key, default: Value = None, /) -> Plan:
     if key in value:
         return value[key], []
     return default, [edits.put(value, key, default)]
 
 
-def dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Plan:
+def dict_update(value: dict[Key, Value], other: Value = (), /, **named: Value) -> Plan:
     if type(other) is not dict:
         # A pair may be a set too.
         other = map(listed, listed(other))
@@ -113,14 +113,14 @@ def dict_update(value: dict[Any, Any], other: Any = (), /, **named: Any) -> Plan
     return None, [edits.put(value, key, item) for key, item in new.items()]
 
 
-def dict_ior(value: dict[Any, Any], other: Any, /) -> Plan:
+def dict_ior(value: dict[Key, Value], other: Value, /) -> Plan:
     return dict_update(value, other)
 
 
 # --- list: writes --------------------------------------------------------------------------
 
 
-def _index(value: list[Any], index: Any, what: str) -> int:
+def _index(value: list[Value], index: Value, what: str) -> int:
     """An index of an item of a list, counted from its start."""
     counted: int = index + len(value) if index < 0 else index
     if not 0 <= counted < len(value):
@@ -128,7 +128,7 @@ def _index(value: list[Any], index: Any, what: str) -> int:
     return counted
 
 
-def list_set(value: list[Any], key: Any, item: Any, /) -> Plan:
+def list_set(value: list[Value], key: Key, item: Value, /) -> Plan:
     if type(key) is not slice:
         if type(key) is not int:
             _refuse_index(key)
@@ -146,13 +146,13 @@ def list_set(value: list[Any], key: Any, item: Any, /) -> Plan:
     return None, [edits.replace(value, *each) for each in zip(indexes, new, strict=True)]
 
 
-def _refuse_index(key: Any) -> None:
+def _refuse_index(key: Key) -> None:
     if type(key) is not bool:
         kind = type(key).__name__
         raise TypeError(f"list indices must be integers or slices, not {kind}")
 
 
-def list_delete(value: list[Any], key: Any, /) -> Plan:
+def list_delete(value: list[Value], key: Key, /) -> Plan:
     if type(key) is not slice:
         if type(key) is not int:
             _refuse_index(key)
@@ -160,24 +160,24 @@ def list_delete(value: list[Any], key: Any, /) -> Plan:
     return None, [edits.cut(value, range(*key.indices(len(value))))]
 
 
-def list_append(value: list[Any], item: Any, /) -> Plan:
+def list_append(value: list[Value], item: Value, /) -> Plan:
     return None, [edits.splice(value, len(value), 0, [item])]
 
 
-def list_clear(value: list[Any]) -> Plan:
+def list_clear(value: list[Value]) -> Plan:
     return None, [edits.splice(value, 0, len(value), [])]
 
 
-def list_extend(value: list[Any], items: Iterable[Any], /) -> Plan:
+def list_extend(value: list[Value], items: Iterable[Value], /) -> Plan:
     return None, [edits.splice(value, len(value), 0, listed(items))]
 
 
-def list_insert(value: list[Any], index: Any, item: Any, /) -> Plan:
+def list_insert(value: list[Value], index: Value, item: Value, /) -> Plan:
     start = slice(machine_word(index), None).indices(len(value))[0]
     return None, [edits.splice(value, start, 0, [item])]
 
 
-def list_pop(value: list[Any], index: Any = -1, /) -> Plan:
+def list_pop(value: list[Value], index: Value = -1, /) -> Plan:
     index = machine_word(index)
     if not value:
         raise IndexError("pop from empty list")
@@ -185,21 +185,21 @@ def list_pop(value: list[Any], index: Any = -1, /) -> Plan:
     return value[index], [edits.splice(value, index, 1, [])]
 
 
-def list_remove(value: list[Any], item: Any, /) -> Plan:
+def list_remove(value: list[Value], item: Value, /) -> Plan:
     return None, [edits.splice(value, value.index(item), 1, [])]
 
 
-def list_reverse(value: list[Any]) -> Plan:
+def list_reverse(value: list[Value]) -> Plan:
     return None, [edits.REVERSE]
 
 
-def list_sort(value: list[Any], /, *, key: None = None, reverse: bool = False) -> Plan:
+def list_sort(value: list[Value], /, *, key: None = None, reverse: bool = False) -> Plan:
     if key is not None:
         raise TypeError("sort() takes no key here: a function cannot be sent")
     return None, [edits.order(value, sorted(value, reverse=reverse))]
 
 
-def list_imul(value: list[Any], times: Any, /) -> Plan:
+def list_imul(value: list[Value], times: Value, /) -> Plan:
     if type(times) not in (int, bool):
         kind = type(times).__name__
         raise TypeError(f"can't multiply sequence by non-int of type {kind!r}")

@@ -34,14 +34,13 @@ the position of a key. What does many of these goes through the dict only once (
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from pyzdb.operations.order import Orders, Positions, Reordering
-from pyzdb.paths import Path
+from pyzdb.paths import Key, Path, Value
 from pyzdb.values.json_text import Shape, shape_of
 from pyzdb.values.plain import TOO_DEEP, VALUE_SIZE, size_of, too_deep
 
-Edit = tuple[Any, ...]
+Edit = tuple[Value, ...]
 Change = tuple[Path, Edit, Edit, int]
 UndoRedo = tuple[Edit, Edit]
 """An edit that undoes, and the one that it takes back."""
@@ -58,11 +57,11 @@ AROUND_VALUE = 2
 _UNPOSITIONED: Edit = ("add",)
 
 
-def _set(container: Any, key: Any, value: Any) -> None:
+def _set(container: Value, key: Key, value: Value) -> None:
     container[key] = value
 
 
-def _add(container: dict[Any, Any], key: Any, value: Any, position: int | None) -> None:
+def _add(container: dict[Key, Value], key: Key, value: Value, position: int | None) -> None:
     if position is None:
         container[key] = value
     else:
@@ -71,7 +70,7 @@ def _add(container: dict[Any, Any], key: Any, value: Any, position: int | None) 
         reordering.finish()
 
 
-def _drop(container: dict[Any, Any], key: Any) -> None:
+def _drop(container: dict[Key, Value], key: Key) -> None:
     # popitem leaves no hole behind the last key, through which the next look at it would go. And
     # a key that equals nothing (NaN read from a snapshot) can only be the last one.
     if next(reversed(container)) == key or key not in container:
@@ -80,34 +79,34 @@ def _drop(container: dict[Any, Any], key: Any) -> None:
         del container[key]
 
 
-def _clear(container: dict[Any, Any]) -> None:
+def _clear(container: dict[Key, Value]) -> None:
     container.clear()
 
 
-def _fill(container: dict[Any, Any], items: dict[Any, Any]) -> None:
+def _fill(container: dict[Key, Value], items: dict[Key, Value]) -> None:
     container.update(items)
 
 
-def _splice(container: list[Any], start: int, count: int, items: list[Any]) -> None:
+def _splice(container: list[Value], start: int, count: int, items: list[Value]) -> None:
     container[start : start + count] = items
 
 
-def _cut(container: list[Any], start: int, stop: int, step: int) -> None:
+def _cut(container: list[Value], start: int, stop: int, step: int) -> None:
     del container[start:stop:step]
 
 
-def _weave(container: list[Any], start: int, stop: int, step: int, items: list[Any]) -> None:
+def _weave(container: list[Value], start: int, stop: int, step: int, items: list[Value]) -> None:
     back = dict(zip(range(start, stop, step), items, strict=True))
     others = iter(container[:])
     indexes = range(len(container) + len(items))
     container[:] = [back[index] if index in back else next(others) for index in indexes]
 
 
-def _order(container: list[Any], items: list[Any]) -> None:
+def _order(container: list[Value], items: list[Value]) -> None:
     container[:] = items
 
 
-def _reverse(container: list[Any]) -> None:
+def _reverse(container: list[Value]) -> None:
     container.reverse()
 
 
@@ -125,13 +124,13 @@ EDITS: dict[str, Callable[..., None]] = {
 }
 
 
-def apply(container: Any, edit: Edit) -> None:
+def apply(container: Value, edit: Edit) -> None:
     """Do one edit to a container."""
     EDITS[edit[0]](container, *edit[1:])
 
 
 def apply_all(
-    targets: Iterable[tuple[Any, Edit]], apply: Callable[[Any, Edit], None] = apply
+    targets: Iterable[tuple[Value, Edit]], apply: Callable[[Value, Edit], None] = apply
 ) -> None:
     """Do edits that undo, the newest change first, each to its container; the next container is
     asked for when the edit before it is done. ``apply`` does one edit."""
@@ -141,43 +140,43 @@ def apply_all(
     orders.finish()
 
 
-def put(container: dict[Any, Any], key: Any, value: Any) -> UndoRedo:
+def put(container: dict[Key, Value], key: Key, value: Value) -> UndoRedo:
     """The edits that store a value under a key of a dict, new or not."""
     if key in container:
         return ("set", key, container[key]), ("set", key, value)
     return ("drop", key), ("add", key, value, None)
 
 
-def replace(container: Any, key: Any, value: Any) -> UndoRedo:
+def replace(container: Value, key: Key, value: Value) -> UndoRedo:
     """The edits that replace the value of a key or an index that is there."""
     return ("set", key, container[key]), ("set", key, value)
 
 
-def drop(key: Any) -> UndoRedo:
+def drop(key: Key) -> UndoRedo:
     """The edits that remove a key of a dict, of which the one that undoes is made by `positioned`
     when the drop is about to be done."""
     return _UNPOSITIONED, ("drop", key)
 
 
-def positioned(container: dict[Any, Any], key: Any, positions: Positions) -> UndoRedo:
+def positioned(container: dict[Key, Value], key: Key, positions: Positions) -> UndoRedo:
     """The edits that remove a key of a dict, both whole."""
     # The key as it is stored: 1 and True are one key, and undo brings back the first.
     stored, position = positions.take(container, key)
     return ("add", stored, container[stored], position), ("drop", stored)
 
 
-def clear(container: dict[Any, Any]) -> UndoRedo:
+def clear(container: dict[Key, Value]) -> UndoRedo:
     """The edits that remove all keys of a dict."""
     return ("fill", container.copy()), ("clear",)
 
 
-def splice(container: list[Any], start: int, count: int, items: list[Any]) -> UndoRedo:
+def splice(container: list[Value], start: int, count: int, items: list[Value]) -> UndoRedo:
     """The edits that replace ``count`` items of a list from ``start`` on."""
     old = container[start : start + count]
     return ("splice", start, len(items), old), ("splice", start, count, items)
 
 
-def cut(container: list[Any], indexes: range) -> UndoRedo:
+def cut(container: list[Value], indexes: range) -> UndoRedo:
     """The edits that remove the items at some indexes of a list."""
     if indexes.step < 0:
         indexes = indexes[::-1]
@@ -185,7 +184,7 @@ def cut(container: list[Any], indexes: range) -> UndoRedo:
     return ("weave", *ends, container[slice(*ends)]), ("cut", *ends)
 
 
-def order(container: list[Any], items: list[Any]) -> UndoRedo:
+def order(container: list[Value], items: list[Value]) -> UndoRedo:
     """The edits that put the items of a list in another order."""
     return ("order", container[:]), ("order", items)
 
@@ -212,7 +211,7 @@ def cost(undo: Edit, redo: Edit, depth_left: int, plain: bool) -> int:
     return size
 
 
-def cost_in(message: bytes, shape: Shape | None, value: Any, depth_left: int) -> int:
+def cost_in(message: bytes, shape: Shape | None, value: Value, depth_left: int) -> int:
     """About what `cost` says of storing a plain value that came alone in a JSON message, without
     a look at its parts; ``shape`` as far as it was looked at. Raises ValueError like size_of.
     """

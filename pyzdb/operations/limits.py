@@ -11,8 +11,8 @@ from __future__ import annotations
 import codecs
 import operator
 import sys
-from typing import Any
 
+from pyzdb.paths import Value
 from pyzdb.values.plain import MAX_DEPTH, size_of
 
 MAX_BYTES = 100_000_000
@@ -62,7 +62,7 @@ def check_encoding(name: str) -> None:
         raise LookupError(f"the encoding {name!r} is not one of {sorted(ENCODINGS)}")
 
 
-def machine_word(value: Any) -> int:
+def machine_word(value: Value) -> int:
     """An integer argument that Python keeps in a machine word. Raises OverflowError for others."""
     number = operator.index(value)
     if not -sys.maxsize - 1 <= number <= sys.maxsize:
@@ -70,7 +70,7 @@ def machine_word(value: Any) -> int:
     return number
 
 
-def repeated_bytes(value: Any) -> int:
+def repeated_bytes(value: Value) -> int:
     """About the bytes that each repetition of a text or a sequence makes."""
     if isinstance(value, str | bytes):
         return len(value)

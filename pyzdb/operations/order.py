@@ -17,7 +17,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import count, islice
 from operator import indexOf, itemgetter
-from typing import Any
+
+from pyzdb.paths import Key, Value
 
 PATIENCE = 8
 """How many times the keys of a dict are gone through before it pays to number them all."""
@@ -83,15 +84,15 @@ class _Numbered:
 
     __slots__ = ("_drops", "_keys", "_looks", "_slot_of", "_slots", "container")
 
-    def __init__(self, container: dict[Any, Any]) -> None:
+    def __init__(self, container: dict[Key, Value]) -> None:
         self.container = container
         self._looks = 0
         self._drops = 0
-        self._keys: list[Any] = []
-        self._slot_of: dict[Any, int] = {}
+        self._keys: list[Value] = []
+        self._slot_of: dict[Key, int] = {}
         self._slots: Slots | None = None
 
-    def take(self, key: Any) -> tuple[Any, int]:
+    def take(self, key: Key) -> tuple[Value, int]:
         """The key as it is stored, which is now taken as dropped, and its position."""
         container = self.container
         if self._slots is None:
@@ -103,7 +104,7 @@ class _Numbered:
             self._number()
         return self._take_slot(key)
 
-    def take_last(self, key: Any) -> None:
+    def take_last(self, key: Key) -> None:
         """Take the last key as dropped; its position is not needed."""
         if self._slots is not None:
             self._take_slot(key)
@@ -113,7 +114,7 @@ class _Numbered:
         self._slot_of = dict(zip(self._keys, count()))
         self._slots = Slots(len(self._keys))
 
-    def _take_slot(self, key: Any) -> tuple[Any, int]:
+    def _take_slot(self, key: Key) -> tuple[Value, int]:
         slots = self._slots
         assert slots is not None
         # What was added since came last.
@@ -139,7 +140,7 @@ class Positions:
     def __init__(self) -> None:
         self._numbered: dict[int, _Numbered] = {}
 
-    def take(self, container: dict[Any, Any], key: Any) -> tuple[Any, int | None]:
+    def take(self, container: dict[Key, Value], key: Key) -> tuple[Value, int | None]:
         """A key that is in a dict, as it is stored, and its position (None: it is the last). It
         must be dropped then."""
         numbered = self._numbered.get(id(container))
@@ -153,7 +154,7 @@ class Positions:
             numbered = self._numbered[id(container)] = _Numbered(container)
         return numbered.take(key)
 
-    def forget(self, container: Any) -> None:
+    def forget(self, container: Value) -> None:
         """A dict is being cleared."""
         self._numbered.pop(id(container), None)
 
@@ -170,13 +171,13 @@ class Reordering:
 
     __slots__ = ("_added", "_container", "_kept", "_size")
 
-    def __init__(self, container: dict[Any, Any]) -> None:
+    def __init__(self, container: dict[Key, Value]) -> None:
         self._container = container
         self._size = len(container)
         self._kept = len(container)  # before this position nothing has changed
         self._added: list[int] = []
 
-    def add(self, key: Any, value: Any, position: int | None) -> None:
+    def add(self, key: Key, value: Value, position: int | None) -> None:
         """Add a key before the one that is at ``position`` now, None: at the end."""
         container = self._container
         if position is None:
@@ -185,7 +186,7 @@ class Reordering:
         self._kept = min(self._kept, position)
         container[key] = value
 
-    def drop(self, key: Any) -> None:
+    def drop(self, key: Key) -> None:
         """Remove the key that is the last."""
         del self._container[key]
         self._kept = min(self._kept, len(self._container))
@@ -225,10 +226,10 @@ class Reordering:
         return slots
 
 
-def _woven(items: list[Any], positions: list[int]) -> list[Any]:
+def _woven(items: list[Value], positions: list[int]) -> list[Value]:
     """Items of which the last get ``positions`` among all."""
     first = len(items) - len(positions)
-    woven: list[Any] = []
+    woven: list[Value] = []
     start = 0
     for position, item in sorted(zip(positions, items[first:], strict=True), key=itemgetter(0)):
         stop = start + position - len(woven)
@@ -247,11 +248,11 @@ class Orders:
 
     __slots__ = ("_apply", "_open")
 
-    def __init__(self, apply: Callable[[Any, tuple[Any, ...]], None]) -> None:
+    def __init__(self, apply: Callable[[Value, tuple[Value, ...]], None]) -> None:
         self._apply = apply
         self._open: dict[int, Reordering] = {}
 
-    def apply(self, container: Any, edit: tuple[Any, ...]) -> None:
+    def apply(self, container: Value, edit: tuple[Value, ...]) -> None:
         """Do one edit to a container."""
         kind = edit[0]
         order = self._open.get(id(container))

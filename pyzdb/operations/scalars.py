@@ -11,7 +11,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from decimal import Decimal
-from typing import Any
 
 from pyzdb.operations.containers import listed
 from pyzdb.operations.limits import (
@@ -22,11 +21,12 @@ from pyzdb.operations.limits import (
     check_encoding,
     repeated_bytes,
 )
+from pyzdb.paths import Value
 
 # --- operators -----------------------------------------------------------------------------
 
 
-def multiply(left: Any, right: Any) -> Any:
+def multiply(left: Value, right: Value) -> Value:
     if isinstance(left, int) and isinstance(right, int):
         check_bits(left.bit_length() + right.bit_length())
     for value, times in ((left, right), (right, left)):
@@ -35,7 +35,7 @@ def multiply(left: Any, right: Any) -> Any:
     return left * right
 
 
-def power(left: Any, right: Any, /) -> Any:
+def power(left: Value, right: Value, /) -> Value:
     for value in (left, right):
         if isinstance(value, Decimal):
             check_digits(len(value.as_tuple().digits))
@@ -47,25 +47,25 @@ def power(left: Any, right: Any, /) -> Any:
     return result
 
 
-def modulo(left: Any, right: Any) -> Any:
+def modulo(left: Value, right: Value) -> Value:
     if isinstance(left, str | bytes):
         raise TypeError("a text cannot be formatted here")
     return left % right
 
 
-def shift_left(left: Any, right: Any) -> Any:
+def shift_left(left: Value, right: Value) -> Value:
     if isinstance(left, int) and isinstance(right, int) and left:
         check_bits(left.bit_length() + max(0, right))
     return left << right
 
 
-def to_int(value: Any, /) -> int:
+def to_int(value: Value, /) -> int:
     if isinstance(value, Decimal) and value.is_finite():
         check_bits(value.adjusted() * DIGIT_BITS)
     return int(value)
 
 
-def rounded(value: Any, digits: Any = None, /) -> Any:
+def rounded(value: Value, digits: Value = None, /) -> Value:
     if digits is None:
         if isinstance(value, Decimal):
             to_int(value)
@@ -75,7 +75,7 @@ def rounded(value: Any, digits: Any = None, /) -> Any:
     return round(value, digits)
 
 
-def swapped(call: Callable[..., Any]) -> Callable[..., Any]:
+def swapped(call: Callable[..., Value]) -> Callable[..., Value]:
     """An operator whose stored value is on the right."""
     return lambda right, left: call(left, right)
 
@@ -83,17 +83,17 @@ def swapped(call: Callable[..., Any]) -> Callable[..., Any]:
 # --- methods of str, bytes and int -----------------------------------------------------------
 
 
-def padded(method: Callable[..., Any]) -> Callable[..., Any]:
+def padded(method: Callable[..., Value]) -> Callable[..., Value]:
     """A method of str that fills a text up to a width."""
 
-    def pad(value: Any, width: Any, /, *more: Any) -> Any:
+    def pad(value: Value, width: Value, /, *more: Value) -> Value:
         check_bytes(operator.index(width))
         return method(value, width, *more)
 
     return pad
 
 
-def replace(value: Any, old: Any, new: Any, count: Any = -1, /) -> Any:
+def replace(value: Value, old: Value, new: Value, count: Value = -1, /) -> Value:
     times = value.count(old)
     if operator.index(count) >= 0:
         times = min(times, count)
@@ -101,27 +101,27 @@ def replace(value: Any, old: Any, new: Any, count: Any = -1, /) -> Any:
     return value.replace(old, new, count)
 
 
-def expandtabs(value: Any, /, tabsize: Any = 8) -> Any:
+def expandtabs(value: Value, /, tabsize: Value = 8) -> Value:
     check_bytes(len(value) + value.count("\t") * max(0, operator.index(tabsize)))
     return value.expandtabs(tabsize)
 
 
-def join(value: Any, items: Any, /) -> Any:
+def join(value: Value, items: Value, /) -> Value:
     parts = listed(items)
     check_bytes(len(value) * len(parts))
     return value.join(parts)
 
 
-def translate(value: Any, table: Any, /) -> Any:
+def translate(value: Value, table: Value, /) -> Value:
     new = table.values() if isinstance(table, dict) else table if repeated_bytes(table) else ()
     check_bytes(len(value) * max([len(text) for text in new if isinstance(text, str)], default=1))
     return value.translate(table)
 
 
-def coded(method: Callable[..., Any]) -> Callable[..., Any]:
+def coded(method: Callable[..., Value]) -> Callable[..., Value]:
     """A method of str or bytes that takes the name of an encoding."""
 
-    def convert(value: Any, /, encoding: Any = "utf-8", errors: Any = "strict") -> Any:
+    def convert(value: Value, /, encoding: Value = "utf-8", errors: Value = "strict") -> Value:
         check_encoding(encoding)
         return method(value, encoding, errors)
 
@@ -129,7 +129,7 @@ def coded(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def to_bytes(
-    value: int, /, length: Any = 1, byteorder: Any = "big", *, signed: Any = False
+    value: int, /, length: Value = 1, byteorder: Value = "big", *, signed: Value = False
 ) -> bytes:
     check_bytes(operator.index(length))
     return value.to_bytes(length, byteorder, signed=bool(signed))

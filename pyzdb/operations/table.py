@@ -26,6 +26,7 @@ import msgspec
 from pyzdb.operations import containers, scalars
 from pyzdb.operations.containers import Plan
 from pyzdb.operations.scalars import swapped
+from pyzdb.paths import Value
 from pyzdb.values.types import Custom, File
 from pyzdb.values.zones import computed
 
@@ -38,14 +39,14 @@ class Operation(msgspec.Struct, frozen=True):
     the arguments, without a new tuple or key."""
 
     kind: Kind
-    call: Callable[..., Any]
+    call: Callable[..., Value]
     stored: bool = False
 
 
 REMOVING = frozenset({"__delitem__", "clear", "pop", "popitem", "remove"})
 """Functions that only make the tree smaller: what one does to make room on a full disk."""
 
-_COMPARISONS: dict[str, Callable[..., Any]] = {
+_COMPARISONS: dict[str, Callable[..., Value]] = {
     "__eq__": operator.eq,
     "__ne__": operator.ne,
     "__lt__": operator.lt,
@@ -55,7 +56,7 @@ _COMPARISONS: dict[str, Callable[..., Any]] = {
     "__bool__": bool,
 }
 
-_ARITHMETIC: dict[str, Callable[..., Any]] = {
+_ARITHMETIC: dict[str, Callable[..., Value]] = {
     "add": operator.add,
     "sub": operator.sub,
     "mul": scalars.multiply,
@@ -65,7 +66,7 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "pow": scalars.power,
 }
 
-_BITWISE: dict[str, Callable[..., Any]] = {
+_BITWISE: dict[str, Callable[..., Value]] = {
     "and": operator.and_,
     "or": operator.or_,
     "xor": operator.xor,
@@ -73,7 +74,7 @@ _BITWISE: dict[str, Callable[..., Any]] = {
     "rshift": operator.rshift,
 }
 
-_UNARY: dict[str, Callable[..., Any]] = {
+_UNARY: dict[str, Callable[..., Value]] = {
     "__neg__": operator.neg,
     "__pos__": operator.pos,
     "__abs__": abs,
@@ -84,7 +85,7 @@ _UNARY: dict[str, Callable[..., Any]] = {
     "__rdivmod__": lambda right, left: divmod(left, right),
 }
 
-_SEQUENCE: dict[str, Callable[..., Any]] = {
+_SEQUENCE: dict[str, Callable[..., Value]] = {
     "__getitem__": operator.getitem,
     "__len__": len,
     "__iter__": containers.listed,
@@ -92,7 +93,7 @@ _SEQUENCE: dict[str, Callable[..., Any]] = {
 }
 
 
-def _binary(calls: dict[str, Callable[..., Any]]) -> dict[str, Operation]:
+def _binary(calls: dict[str, Callable[..., Value]]) -> dict[str, Operation]:
     """``+``, the same with the stored value on the right, and ``+=`` for each operator."""
     table = {}
     for name, call in calls.items():
@@ -102,7 +103,7 @@ def _binary(calls: dict[str, Callable[..., Any]]) -> dict[str, Operation]:
     return table
 
 
-def _reads(calls: dict[str, Callable[..., Any]], stored: bool = False) -> dict[str, Operation]:
+def _reads(calls: dict[str, Callable[..., Value]], stored: bool = False) -> dict[str, Operation]:
     return {name: Operation("read", call, stored) for name, call in calls.items()}
 
 

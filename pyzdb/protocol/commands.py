@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import msgspec
 
-from pyzdb.paths import Path
+from pyzdb.paths import Path, Value
 from pyzdb.values.plain import SCALARS, each_is_plain
 from pyzdb.values.tags import argument_from_wire, argument_to_wire, from_wire, to_wire
 
@@ -21,8 +21,8 @@ class Command(msgspec.Struct, array_like=True, gc=False, forbid_unknown_fields=T
 
     index: Path = ()
     func: str | None = None
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    args: tuple[Value, ...] = ()
+    kwargs: dict[str, Value] = {}
 
     def place(self) -> Path:
         """Where its error is and its step: at the key, for the functions that take one."""
@@ -44,8 +44,8 @@ class Get(msgspec.Struct, array_like=True, gc=False):
     index: Path = ()
 
     func: ClassVar[None] = None
-    args: ClassVar[tuple[Any, ...]] = ()
-    kwargs: ClassVar[dict[str, Any]] = {}
+    args: ClassVar[tuple[Value, ...]] = ()
+    kwargs: ClassVar[dict[str, Value]] = {}
 
     def target(self) -> Path:
         """As of a `Command`."""
@@ -62,7 +62,7 @@ def to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
         and each_is_plain(command.args, SCALARS)
     ):
         return command, False
-    wire_index: list[Any] = []
+    wire_index: list[Value] = []
     changed = tagged = False
     for depth, key in enumerate(index):
         wire, key_tagged = argument_to_wire(key, index[:depth])
@@ -88,7 +88,7 @@ def to_tags(command: Command | Get) -> tuple[Command | Get, bool]:
     return Command(tuple(wire_index), command.func, tuple(wire_args), kwargs), tagged
 
 
-def all_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Any, ...], bool]:
+def all_to_tags(commands: tuple[Command | Get, ...]) -> tuple[tuple[Value, ...], bool]:
     """What `to_tags` makes of many commands, for most of which one look at all their values is
     enough."""
     values = [value for command in commands for value in command.index]

@@ -27,11 +27,11 @@ A field at its default is left out.
 from __future__ import annotations
 
 import traceback
-from typing import Any
 
 import msgspec
 
 from pyzdb.errors import EncodingError, MessageError, OperationError, PyzdbError, from_wire, to_wire
+from pyzdb.paths import Key, Value
 from pyzdb.protocol.limits import LARGE, RESULT_DEPTH, check_memory
 from pyzdb.values.tags import argument_to_wire
 from pyzdb.values.tags import from_wire as value_from_wire
@@ -54,8 +54,8 @@ class Reply(msgspec.Struct):
     True when nothing in the value or failure needs a tag, so that no part of it is looked at.
     """
 
-    value: Any = None
-    failure: str | dict[str, Any] | None = None
+    value: Value = None
+    failure: str | dict[str, Value] | None = None
     wait: str | None = None
     ticket: int = 0
     lock: Waiting | None = None
@@ -65,9 +65,9 @@ class Reply(msgspec.Struct):
 class WireReply(msgspec.Struct, omit_defaults=True, gc=False):
     """A version 2 reply as it is on the wire; what is read has its exception as the error."""
 
-    value: Any = None
+    value: Value = None
     tagged: bool = False
-    error: Any = None
+    error: Value = None
     wait: str | None = None
     ticket: int = 0
     sequence: int = 0
@@ -89,7 +89,7 @@ def failed(error: BaseException, version: int = 2) -> Reply:
     return Reply(failure=fields | {"message": message, "path": path}, plain=not tagged)
 
 
-def _safe(key: Any) -> Any:
+def _safe(key: Key) -> Value:
     """A key that an error may carry: what cannot travel is shown as text."""
     try:
         _encode(argument_to_wire(key)[0])

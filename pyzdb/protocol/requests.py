@@ -51,7 +51,7 @@ from typing import Any, ClassVar, NamedTuple
 import msgspec
 
 from pyzdb.errors import EncodingError, MessageError
-from pyzdb.paths import Path, path_text
+from pyzdb.paths import Path, Value, path_text
 from pyzdb.protocol.commands import Command, all_to_tags, from_tags, to_tags
 from pyzdb.protocol.limits import LARGE, MESSAGE_DEPTH, check_memory, checked_shape
 from pyzdb.values.json_text import Shape
@@ -91,8 +91,8 @@ class Call(Request):
 
     index: Path
     func: str | None = None
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    args: tuple[Value, ...] = ()
+    kwargs: dict[str, Value] = {}
     ticket: int = 0
 
     def single(self) -> Command:
@@ -192,7 +192,7 @@ ChangeRecord = ReadRecord | WriteRecord | BatchRecord | ExecRecord
 class Configure(Request, tag="configure"):
     """A new limit of the history."""
 
-    args: tuple[Any, ...] = ()
+    args: tuple[Value, ...] = ()
 
     mode = "configure"
 

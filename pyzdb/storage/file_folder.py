@@ -10,8 +10,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from typing import Any
 
+from pyzdb.paths import Value
 from pyzdb.storage.disk import Disk
 from pyzdb.storage.layout import Layout
 from pyzdb.values.types import Custom, File
@@ -50,12 +50,12 @@ class FileFolder:
         return File(os.path.basename(location), file.filename)
 
 
-def with_files(value: Any, change: Callable[[File], File]) -> Any:
+def with_files(value: Value, change: Callable[[File], File]) -> Value:
     """Change every File in a value; a value without one comes back itself."""
     return _changed(value, change) if holds_file(value) else value
 
 
-def holds_file(value: Any) -> bool:
+def holds_file(value: Value) -> bool:
     """True when a File lies in a value."""
     if isinstance(value, dict):
         return any(map(holds_file, value)) or any(map(holds_file, value.values()))
@@ -66,7 +66,7 @@ def holds_file(value: Any) -> bool:
     return isinstance(value, File)
 
 
-def _changed(value: Any, change: Callable[[File], File]) -> Any:
+def _changed(value: Value, change: Callable[[File], File]) -> Value:
     if isinstance(value, dict):
         return {_changed(key, change): _changed(child, change) for key, child in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -29,7 +29,7 @@ from contextlib import ExitStack, suppress
 from typing import Any
 
 from pyzdb.errors import FileRefused, StorageError, StorageFull
-from pyzdb.paths import key_text
+from pyzdb.paths import Value, key_text
 from pyzdb.storage.disk import NO_ROOM, Disk, Identity, identity_of, remove
 from pyzdb.storage.file_folder import PREFIX_BYTES, FileFolder, with_files
 from pyzdb.values.types import File
@@ -307,7 +307,7 @@ def _new_name(filename: str) -> str:
     return f"{os.urandom(PREFIX_BYTES).hex()}-{name}"
 
 
-def ingest(files: Files, value: Any, new: bool = True) -> tuple[Any, list[IngestedFile]]:
+def ingest(files: Files, value: Value, new: bool = True) -> tuple[Value, list[IngestedFile]]:
     """Take every File that lies in a value, all or none: the value to store, and what was taken.
 
     A value without one comes back itself. ``new`` and what is raised are as in `Files.take`.

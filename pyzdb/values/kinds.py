@@ -22,8 +22,9 @@ from typing import Any
 from uuid import UUID
 
 from pyzdb.errors import EncodingError
+from pyzdb.paths import Key, Value
 
-_EXACT: dict[type[Any], Callable[[Any], Any]] = {
+_EXACT: dict[type[Any], Callable[[Value], Value]] = {
     int: int.__int__,
     float: float.__float__,
     str: str.__str__,
@@ -56,7 +57,7 @@ _ARRAY_KINDS = frozenset("biufUS")
 """Kinds of arrays and scalars that Python has too: bool, integers, floats, bytes, texts."""
 
 
-def storable(value: Any) -> Any:
+def storable(value: Value) -> Value:
     """The value as a type that can be stored, or nearer to one. Raises EncodingError, with
     words that follow the path of the value."""
     if isinstance(value, type):
@@ -84,14 +85,14 @@ def storable(value: Any) -> Any:
     return _listed(value)
 
 
-def _without_numpy(value: Any) -> Any:
+def _without_numpy(value: Value) -> Value:
     """What Python has in place of an array or a scalar; anything else as it is."""
     if getattr(getattr(value, "dtype", None), "kind", "") in _ARRAY_KINDS:
         return value.tolist()
     return value
 
 
-def _equal(value: Any, kind: type[Any], exact: Callable[[Any], Any]) -> Any:
+def _equal(value: Value, kind: type[Any], exact: Callable[[Value], Value]) -> Value:
     try:
         built_in = exact(value)
         # A NaN equals nothing, and is one again.
@@ -102,14 +103,14 @@ def _equal(value: Any, kind: type[Any], exact: Callable[[Any], Any]) -> Any:
     raise _refused(value, f"{_STAND_IN}: it does not equal {built_in!r}, which it would become")
 
 
-def _as_dict(value: Any) -> dict[Any, Any]:
+def _as_dict(value: Value) -> dict[Key, Value]:
     try:
         return dict(value.items())
     except Exception as error:  # whatever a class of somebody's own may raise
         raise _refused(value, f"{_STAND_IN}: its items cannot be taken ({error})") from None
 
 
-def _listed(value: Any) -> Any:
+def _listed(value: Value) -> Value:
     if not _iterable(value) or isinstance(value, io.IOBase | memoryview):
         raise _refused(value, "pyzdb.register() adds types of your own")
     if _has(value, _OF_A_FILE):
@@ -120,13 +121,13 @@ def _listed(value: Any) -> Any:
     return items
 
 
-def _iterable(value: Any) -> bool:
+def _iterable(value: Value) -> bool:
     return isinstance(value, Iterable)
 
 
-def _has(value: Any, names: Iterable[str]) -> bool:
+def _has(value: Value, names: Iterable[str]) -> bool:
     return all(callable(getattr(value, name, None)) for name in names)
 
 
-def _refused(value: Any, why: str) -> EncodingError:
+def _refused(value: Value, why: str) -> EncodingError:
     return EncodingError(f": a value of type {type(value).__name__} cannot be stored; {why}")

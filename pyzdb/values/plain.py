@@ -18,7 +18,7 @@ from math import isfinite
 from typing import Any
 
 from pyzdb.errors import EncodingError
-from pyzdb.paths import Path, path_text
+from pyzdb.paths import Key, Path, Value, path_text
 from pyzdb.values.types import Custom
 
 TAG = "_customtype"
@@ -55,12 +55,12 @@ TOO_DEEP = f"the value would lie deeper than {MAX_DEPTH} levels"
 """What a ValueError says of a value that has more containers inside one another."""
 
 
-def is_plain(value: Any, depth_left: int = MAX_DEPTH) -> bool:
+def is_plain(value: Value, depth_left: int = MAX_DEPTH) -> bool:
     """True for a plain value of at most ``depth_left`` containers inside one another."""
     return each_is_plain((value,), depth_left)
 
 
-def each_is_plain(values: Iterable[Any], depth_left: int) -> bool:
+def each_is_plain(values: Iterable[Value], depth_left: int) -> bool:
     """True when each of some values is plain, with at most ``depth_left`` containers inside one
     another.
 
@@ -97,7 +97,7 @@ def each_is_plain(values: Iterable[Any], depth_left: int) -> bool:
     return True
 
 
-def _all_plain(values: list[Any], depth_left: int) -> bool:
+def _all_plain(values: list[Value], depth_left: int) -> bool:
     """What `each_is_plain` says of many values, by questions that Python answers for all of them
     at once: of records, those about a field."""
     kinds = set(map(type, values))
@@ -125,12 +125,12 @@ def _all_plain(values: list[Any], depth_left: int) -> bool:
     return True
 
 
-def is_object(value: dict[Any, Any]) -> bool:
+def is_object(value: dict[Key, Value]) -> bool:
     """True for a dict that travels as a JSON object, whatever its values are."""
     return TAG not in value and all(type(key) is str for key in value)
 
 
-def too_deep(value: Any, depth_left: int) -> bool:
+def too_deep(value: Value, depth_left: int) -> bool:
     """True when a plain value is more than ``depth_left`` containers deep.
 
     Python's collector is asked what each container holds: that takes no call for each value.
@@ -143,7 +143,7 @@ def too_deep(value: Any, depth_left: int) -> bool:
     return any(type(value) is dict or type(value) is list for value in level)
 
 
-def size_of(value: Any, depth_left: int, plain: bool = False) -> int:
+def size_of(value: Value, depth_left: int, plain: bool = False) -> int:
     """About how many bytes of memory any value takes, by a rule that gives the same in every
     process. Raises ValueError when it has more than ``depth_left`` containers inside one another.
 
@@ -155,7 +155,7 @@ def size_of(value: Any, depth_left: int, plain: bool = False) -> int:
         return VALUE_SIZE + characters
     if kind is int:
         return VALUE_SIZE + int.bit_length(value) // 8
-    children: Iterable[Any]
+    children: Iterable[Value]
     if kind is dict:
         size = 2 * VALUE_SIZE * len(value)
         if plain:
@@ -183,7 +183,7 @@ def size_of(value: Any, depth_left: int, plain: bool = False) -> int:
     return VALUE_SIZE + size
 
 
-def surrogate_error(value: Any, path: Path = ()) -> EncodingError:
+def surrogate_error(value: Value, path: Path = ()) -> EncodingError:
     """The error for a plain value in which the encoder met a lone surrogate, and its path."""
     found = _find_surrogate(value, tuple(path))
     where = path if found is None else found
@@ -192,11 +192,11 @@ def surrogate_error(value: Any, path: Path = ()) -> EncodingError:
     )
 
 
-def _find_surrogate(value: Any, path: Path) -> Path | None:
+def _find_surrogate(value: Value, path: Path) -> Path | None:
     if type(value) is str:
         return path if any("\ud800" <= char <= "\udfff" for char in value) else None
     if type(value) is dict:
-        children: Iterable[tuple[Any, Any]] = value.items()
+        children: Iterable[tuple[Key, Value]] = value.items()
     elif type(value) is list:
         children = enumerate(value)
     else:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-ToJson = Callable[[Any], Any]
-FromJson = Callable[[Any], Any]
+from pyzdb.paths import Value
+
+ToJson = Callable[[Value], Value]
+FromJson = Callable[[Value], Value]
 
 
 class Registry:

@@ -49,7 +49,7 @@ from uuid import UUID
 import msgspec
 
 from pyzdb.errors import EncodingError
-from pyzdb.paths import Path, path_text
+from pyzdb.paths import Key, Path, Value, path_text
 from pyzdb.values.kinds import storable
 from pyzdb.values.plain import (
     BIG_INT,
@@ -75,14 +75,14 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder()
 
 
-def _bytes_fields(value: bytes) -> dict[str, Any]:
+def _bytes_fields(value: bytes) -> dict[str, Value]:
     return {"base64": base64.b64encode(value).decode()}
 
 
-def _moment_fields(value: Any) -> dict[str, Any]:
+def _moment_fields(value: Value) -> dict[str, Value]:
     if type(value.tzinfo) is Zone:
         value = settled(value)
-    fields: dict[str, Any] = {"iso": value.isoformat()}
+    fields: dict[str, Value] = {"iso": value.isoformat()}
     if value.fold:
         fields["fold"] = 1
     zone = name_of(value.tzinfo)
@@ -91,14 +91,14 @@ def _moment_fields(value: Any) -> dict[str, Any]:
     return fields
 
 
-def _file_fields(value: File) -> dict[str, Any]:
+def _file_fields(value: File) -> dict[str, Value]:
     if value.content is None:
         return {"filename": value.filename, "location": value.location}
     content = {TAG: "bytes", **_bytes_fields(value.content)}
     return {"filename": value.filename, "content": content}
 
 
-_SCALARS: dict[type[Any], tuple[str, Callable[[Any], dict[str, Any]]]] = {
+_SCALARS: dict[type[Any], tuple[str, Callable[[Value], dict[str, Value]]]] = {
     bytes: ("bytes", _bytes_fields),
     datetime: ("datetime", _moment_fields),
     date: ("date", lambda v: {"iso": v.isoformat()}),
@@ -113,25 +113,25 @@ _SCALARS: dict[type[Any], tuple[str, Callable[[Any], dict[str, Any]]]] = {
 }
 
 
-def _text(fields: dict[str, Any], name: str) -> str:
+def _text(fields: dict[str, Value], name: str) -> str:
     text = fields[name]
     if type(text) is not str:
         raise TypeError(f'"{name}" must be a string')
     return text
 
 
-def _bytes(fields: dict[str, Any]) -> bytes:
+def _bytes(fields: dict[str, Value]) -> bytes:
     return base64.b64decode(_text(fields, "base64"), validate=True)
 
 
-def _moment(kind: type[Any], fields: dict[str, Any]) -> Any:
+def _moment(kind: type[Any], fields: dict[str, Value]) -> Value:
     value = kind.fromisoformat(_text(fields, "iso"))
     if fields.get("fold"):
         value = value.replace(fold=1)
     return kept(value, _text(fields, "zone")) if "zone" in fields else value
 
 
-def _file(fields: dict[str, Any]) -> File:
+def _file(fields: dict[str, Value]) -> File:
     filename = None if fields.get("filename") is None else _text(fields, "filename")
     content = fields.get("content")
     if content is None:
@@ -141,7 +141,7 @@ def _file(fields: dict[str, Any]) -> File:
     return File(None, filename, content)
 
 
-def _float(fields: dict[str, Any]) -> float:
+def _float(fields: dict[str, Value]) -> float:
     text = _text(fields, "value")
     if text not in ("nan", "inf", "-inf"):
         raise ValueError(f"{text!r} has no tag")
@@ -149,7 +149,7 @@ def _float(fields: dict[str, Any]) -> float:
     return float(text)
 
 
-_FROM_SCALARS: dict[str, Callable[[dict[str, Any]], Any]] = {
+_FROM_SCALARS: dict[str, Callable[[dict[str, Value]], Value]] = {
     "bytes": _bytes,
     "float": _float,
     "int": lambda f: int(_text(f, "hex"), 16),
@@ -165,7 +165,7 @@ _FROM_SCALARS: dict[str, Callable[[dict[str, Any]], Any]] = {
 _MOMENTS = frozenset({"datetime", "time"})
 
 _SEQUENCES: dict[type[Any], str] = {tuple: "tuple", set: "set", frozenset: "frozenset"}
-_FROM_SEQUENCES: dict[str, Callable[[list[Any]], Any]] = {
+_FROM_SEQUENCES: dict[str, Callable[[list[Value]], Value]] = {
     name: kind for kind, name in _SEQUENCES.items()
 }
 
@@ -180,7 +180,7 @@ REGISTRY = Registry(reserved=TAGS, storable=_TYPES)
 register = REGISTRY.register
 
 
-def to_wire(value: Any, path: Path = (), depth_left: int = MAX_DEPTH) -> tuple[Any, bool]:
+def to_wire(value: Value, path: Path = (), depth_left: int = MAX_DEPTH) -> tuple[Value, bool]:
     """Turn a value into what JSON carries: ``(wire, tagged)``.
 
     A plain value (plain.py) comes back as the same object, ``tagged`` False. Raises EncodingError
@@ -192,7 +192,7 @@ def to_wire(value: Any, path: Path = (), depth_left: int = MAX_DEPTH) -> tuple[A
     return tagging.wire(value), tagging.tagged
 
 
-def argument_to_wire(value: Any, path: Path = ()) -> tuple[Any, bool]:
+def argument_to_wire(value: Value, path: Path = ()) -> tuple[Value, bool]:
     """Do what `to_wire` does for a key of a path or an argument of a function, which may be a
     slice."""
     if type(value) is slice:
@@ -221,7 +221,7 @@ class _Tagging:
         self.depth_left = depth_left
         self.tagged = False
 
-    def wire(self, value: Any) -> Any:
+    def wire(self, value: Value) -> Value:
         kind = type(value)
         if kind is str:
             if not value.isascii():
@@ -247,24 +247,24 @@ class _Tagging:
             return self._tag(name, fields(value))
         return self._other(value)
 
-    def _tag(self, name: str, fields: dict[str, Any]) -> dict[str, Any]:
+    def _tag(self, name: str, fields: dict[str, Value]) -> dict[str, Value]:
         self.tagged = True
         return {TAG: name, **fields}
 
-    def _enter(self, value: Any) -> None:
+    def _enter(self, value: Value) -> None:
         if id(value) in self.above:
             raise self._error(" holds itself: a cycle cannot be stored")
         if len(self.above) >= self.depth_left:
             raise self._error(f" is nested deeper than {MAX_DEPTH} levels")
         self.above.append(id(value))
 
-    def _container(self, value: Any, kind: type[Any]) -> Any:
+    def _container(self, value: Value, kind: type[Any]) -> Value:
         self._enter(value)
         wire = self._dict(value) if kind is dict else self._sequence(value, kind)
         self.above.pop()
         return wire
 
-    def _sequence(self, value: Any, kind: type[Any]) -> Any:
+    def _sequence(self, value: Value, kind: type[Any]) -> Value:
         items = []
         self.path.append(None)
         for index, child in enumerate(value):
@@ -279,7 +279,7 @@ class _Tagging:
             items.sort(key=_encoder.encode)  # a set has another order in every process
         return self._tag(_SEQUENCES[kind], {"items": items})
 
-    def _dict(self, value: dict[Any, Any]) -> dict[str, Any]:
+    def _dict(self, value: dict[Key, Value]) -> dict[str, Value]:
         as_object = is_object(value)
         pairs = []
         self.path.append(None)
@@ -292,7 +292,7 @@ class _Tagging:
         self.path.pop()
         return dict(pairs) if as_object else self._tag("dict", {"items": pairs})
 
-    def _custom(self, value: Any, kind: type[Any]) -> dict[str, Any]:
+    def _custom(self, value: Value, kind: type[Any]) -> dict[str, Value]:
         self._enter(value)
         if kind is Custom:
             name, fields = value.name, self._dict(value.fields)
@@ -311,7 +311,7 @@ class _Tagging:
         except UnicodeEncodeError:
             raise surrogate_error(text, tuple(self.path)) from None
 
-    def _check_hashable(self, wire: Any) -> None:
+    def _check_hashable(self, wire: Value) -> None:
         """Refuse a key or a member of a set that would come back as what cannot be one."""
         kind = type(wire)
         name = wire.get(TAG) if kind is dict else None
@@ -321,7 +321,7 @@ class _Tagging:
         elif kind is list or (kind is dict and name in (None, "dict", "set")):
             raise self._error(": a key or a member of a set cannot be stored as a list")
 
-    def _other(self, value: Any) -> Any:
+    def _other(self, value: Value) -> Value:
         """A value of any other type, by one of a type that has a form on the wire."""
         if id(value) in self.others:
             raise self._error(" holds itself: a cycle cannot be stored")
@@ -344,7 +344,7 @@ class _Tagging:
         return EncodingError(path_text(path) + words, path)
 
 
-def from_wire(wire: Any, depth_left: int = MAX_DEPTH, keep: bool = False) -> Any:
+def from_wire(wire: Value, depth_left: int = MAX_DEPTH, keep: bool = False) -> Value:
     """Make the value again that ``to_wire`` described, reusing the containers of ``wire``.
 
     ``keep`` (bool): what need not be understood to be stored stays as it came, a type of a user's
@@ -372,7 +372,7 @@ def from_wire(wire: Any, depth_left: int = MAX_DEPTH, keep: bool = False) -> Any
     return wire
 
 
-def argument_from_wire(wire: Any) -> Any:
+def argument_from_wire(wire: Value) -> Value:
     """Make a key of a path or an argument of a function again, which may be a slice, as a server
     does (``keep``)."""
     if type(wire) is dict and wire.get(TAG) == "slice":
@@ -387,7 +387,7 @@ def _too_deep() -> EncodingError:
     return EncodingError(f"a value is nested deeper than {MAX_DEPTH} levels")
 
 
-def _from_tag(wire: dict[str, Any], depth_left: int, keep: bool) -> Any:
+def _from_tag(wire: dict[str, Value], depth_left: int, keep: bool) -> Value:
     name = wire[TAG]
     if type(name) is not str:
         raise EncodingError(f'the field "{TAG}" must be a string')
@@ -418,7 +418,7 @@ def _from_tag(wire: dict[str, Any], depth_left: int, keep: bool) -> Any:
     return Custom(name, fields) if keep else _own(name, fields)
 
 
-def _own(name: str, fields: dict[str, Any]) -> Any:
+def _own(name: str, fields: dict[str, Value]) -> Value:
     """A value of a registered type; a `Custom` if it is not, or cannot be made."""
     if name not in REGISTRY.names or "data" not in fields:
         return Custom(name, fields)
@@ -435,20 +435,20 @@ def _log(name: str, why: str) -> None:
     logger.warning("a value of the registered type %r could not be made: %s", name, why)
 
 
-def _items(wire: dict[str, Any]) -> list[Any]:
+def _items(wire: dict[str, Value]) -> list[Value]:
     items = wire["items"]
     if type(items) is not list:
         raise TypeError('"items" must be an array')
     return items
 
 
-def _pair(pair: Any) -> list[Any]:
+def _pair(pair: Value) -> list[Value]:
     if type(pair) is not list:
         raise TypeError('"items" must hold arrays of a key and a value')
     return pair
 
 
-def dumps(value: Any, path: Path = ()) -> bytes:
+def dumps(value: Value, path: Path = ()) -> bytes:
     """Encode a value as one JSON document (UTF-8), tags included."""
     wire, _ = to_wire(value, path)
     try:
@@ -457,7 +457,7 @@ def dumps(value: Any, path: Path = ()) -> bytes:
         raise surrogate_error(value, path) from None
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes) -> Value:
     """Decode what ``dumps`` made. Raises EncodingError for anything else."""
     try:
         return from_wire(_decoder.decode(data))

@@ -6,7 +6,7 @@ Snapshots name them `pyzdb.values`, whatever module they are in (storage/snapsho
 
 from __future__ import annotations
 
-from typing import Any
+from pyzdb.paths import Value
 
 
 class File:
@@ -47,7 +47,7 @@ class File:
             return f"File(filename={self.filename!r}, content=<{len(self.content)} bytes>)"
         return f"File({self.location!r}, filename={self.filename!r})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         return (File, (self.location, self.filename, self.content))
 
 
@@ -57,7 +57,7 @@ class Custom:
 
     __slots__ = ("fields", "name", "why")
 
-    def __init__(self, name: str, fields: dict[str, Any], why: str | None = None) -> None:
+    def __init__(self, name: str, fields: dict[str, Value], why: str | None = None) -> None:
         self.name = name
         self.fields = fields
         self.why = why
@@ -72,11 +72,11 @@ class Custom:
         why = "" if self.why is None else f", why={self.why!r}"
         return f"Custom({self.name!r}, {self.fields!r}{why})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Value, ...]:
         return (Custom, (self.name, self.fields))
 
 
-def _frozen(value: Any) -> Any:
+def _frozen(value: Value) -> Value:
     """A hashable stand-in for a value; equal values have equal ones."""
     if isinstance(value, dict):
         return frozenset((key, _frozen(child)) for key, child in value.items())
@@ -91,6 +91,6 @@ class Lazy:
 
     __slots__ = ()
 
-    def _run(self) -> Any:
+    def _run(self) -> Value:
         """Fetch the value."""
         raise NotImplementedError
