@@ -35,6 +35,11 @@ NAME_SHOWN = 200
 
 _LOST = "the lock is lost: its lease ended, and what comes from its holder is refused"
 
+_NOT_FOR_ALL = (
+    "this address serves only the client that holds the lock: connect to the address for reading "
+    "and writing"
+)
+
 _OF_OTHERS = frozenset({"unlock", "configure"})
 """What a record may be under a lock without showing that it is used."""
 
@@ -101,7 +106,8 @@ class Lock:
             self._ends = now + held.lease
             return True
         if token is not None or on_lock_socket:
-            raise LockError(_LOST)
+            is_stranger = token is None and request.version != 1
+            raise LockError(_NOT_FOR_ALL if is_stranger else _LOST)
         who = _who(request)
         if gives_up(request) or (
             held is None and (type(request) is not TakeLock or self.line.is_first(who, now))

@@ -40,6 +40,12 @@ def put_in_order(disk: Disk, filename: str, contents: Contents) -> list[str]:
         )
     if contents.sequence and not contents.parts:
         notes.append(f"there is no journal beside {filename}: it is as it was saved")
+    if disk.exists(layout.rescued):
+        notes.append(
+            f"{layout.rescued} is what a server held whose files were removed or replaced, and it "
+            f"is not served: to go on with that, end this server and put it in the place of "
+            f"{filename}, with no {layout.all_parts} beside it; otherwise move it away"
+        )
     # The name of the snapshot must be on the disk before the parts that it replaces go.
     disk.sync_folder(layout.folder)
     for path in (*contents.stale, layout.snapshot_aside, layout.part_aside):

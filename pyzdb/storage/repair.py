@@ -15,17 +15,18 @@ from pyzdb.errors import StorageError
 from pyzdb.storage.aside import quarantine
 from pyzdb.storage.contents import Contents, examine
 from pyzdb.storage.disk import Disk, free_name
-from pyzdb.storage.layout import broken
+from pyzdb.storage.layout import Layout, broken
 from pyzdb.storage.parts import HEADER_SIZE
 
 
 def unrepairable(filename: str, contents: Contents) -> str | None:
     """Why a database cannot be repaired; None when it can."""
-    if not _snapshot_is_bad(filename, contents) or contents.sequence:
+    is_bad, is_gone = _snapshot_is_bad(filename, contents), _snapshot_is_gone(filename, contents)
+    if contents.sequence or not (is_bad or is_gone):
         return None
     return (
-        f"{filename} is damaged and no journal from record 1 on makes up for it: put an older copy "
-        "of the database in its place"
+        f"{filename} is {'damaged' if is_bad else 'gone'} and no journal from record 1 on makes up "
+        "for it: put an older copy of the database in its place"
     )
 
 
@@ -53,6 +54,12 @@ def repair(disk: Disk, filename: str) -> list[str]:
 
 def _snapshot_is_bad(filename: str, contents: Contents) -> bool:
     return any(error.filename == filename for error in contents.damages)
+
+
+def _snapshot_is_gone(filename: str, contents: Contents) -> bool:
+    """True when the journal continues a snapshot that is not there."""
+    first = Layout(filename).first_of(contents.beyond[0]) if contents.beyond else None
+    return contents.snapshot is None and first is not None and first > 1
 
 
 def _drop(disk: Disk, contents: Contents) -> list[str]:

@@ -28,6 +28,9 @@ class File:
             raise TypeError("a File needs either a location or its content")
         if location is None and filename is None:
             raise TypeError("a File with content needs a filename")
+        if not isinstance(content, bytes | bytearray | memoryview | None):
+            kind = type(content).__name__
+            raise TypeError(f"the content of a File must be bytes, not a value of type {kind!r}")
         self.location = None if location is None else str(location)
         name = filename if filename is not None else str(location)
         self.filename = str(name).replace("\\", "/").rstrip("/").rpartition("/")[2]

@@ -191,6 +191,11 @@ def test_what_was_acknowledged_is_kept_when_the_journal_is_removed(
     rescued = tmp_path / "db.pkl.rescued"
     assert f"is kept in {rescued}" in server.said()
     assert not server.filename.exists()
+    again = serve(tmp_path)  # as what watches a service does
+    assert f"{rescued} is what a server held" in again.said()
+    again.kill()
+    for each in tmp_path.glob("db.pkl.journal-*"):
+        each.unlink()
     rescued.rename(server.filename)
     assert list(tree(serve, connect, tmp_path))[:first_refused] == list(range(first_refused))
 

@@ -315,11 +315,13 @@ def test_the_holder_cannot_lock_again(engine: Engine) -> None:
 
 
 def test_nobody_without_the_lock_is_served_on_its_socket(engine: Engine) -> None:
-    with pytest.raises(LockError):
+    with pytest.raises(LockError, match="serves only the client that holds the lock"):
         engine.get("read", on_lock_socket=True)
     lock(engine)
-    with pytest.raises(LockError):
+    with pytest.raises(LockError, match="serves only the client that holds the lock"):
         engine.get("read", on_lock_socket=True)
+    with pytest.raises(LockError, match="the lock is lost"):
+        engine.get("read", token=1, on_lock_socket=True)
 
 
 # --- version 1 -----------------------------------------------------------------------------------

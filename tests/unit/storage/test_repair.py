@@ -17,6 +17,7 @@ from pyzdb.storage.journal import Journal
 from pyzdb.storage.layout import Layout
 from pyzdb.storage.repair import repair, unrepairable
 from tests.support.disks import FaultyDisk, broken
+from tests.support.stores import write
 
 PARTS = (1, 4, 7)
 """First records of the parts of the database that the tests use."""
@@ -108,6 +109,22 @@ def test_a_whole_journal_makes_up_for_a_damaged_snapshot(path: str) -> None:
     Path(path).write_bytes(b"pyzdb snapshot 1\n and nothing of use")
     assert repair(Disk(), path) == [f"{path} was put aside as {path}.broken"]
     assert numbers(path) == list(range(1, 10))
+
+
+def test_a_journal_whose_snapshot_is_gone_is_left_alone(path: str) -> None:
+    for each in Path(path).parent.iterdir():
+        each.unlink()
+    store = FileStore(path)
+    store.open()
+    write(store, b"one")
+    store.save(lambda: {"tree": {}})
+    write(store, b"two")
+    store.close()
+    os.unlink(path)
+    before = files(path)
+    with pytest.raises(StorageError, match="is gone and no journal from record 1 on"):
+        repair(Disk(), path)
+    assert files(path) == before
 
 
 def test_a_damaged_snapshot_that_nothing_makes_up_for_is_left_alone(path: str) -> None:

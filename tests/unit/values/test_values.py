@@ -582,3 +582,9 @@ def test_a_set_is_written_in_the_same_order_in_every_process() -> None:
         for seed in ("1", "2", "3")
     }
     assert len(written) == 1
+
+
+@pytest.mark.parametrize("content", ["text", 3, ["a"]])
+def test_the_content_of_a_file_is_bytes(content: Any) -> None:
+    with pytest.raises(TypeError, match="the content of a File must be bytes"):
+        File(filename="a.txt", content=content)
