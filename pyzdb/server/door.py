@@ -31,7 +31,7 @@ from pyzdb.transport.sockets import Context, Socket
 try:
     import resource
 except ImportError:  # a system without limits of this kind
-    resource = None  # type: ignore[assignment]
+    resource = None  # type: ignore[assignment]  # Windows has no such module
 
 RESERVE = 64
 """Descriptors that are kept from clients, at most an eighth of all: for parts of the journal and
