@@ -269,7 +269,7 @@ def test_a_damaged_file_changes_nothing(path: Path, writer: Engine, reader: Foll
     writer.put("y", 2)
     writer.save()
     good = path.read_bytes()
-    path.write_bytes(good[:60] + b"?" + good[61:])
+    path.write_bytes(good[:60] + bytes([good[60] ^ 1]) + good[61:])
     reader.follower.close()
     assert reader.look() == {"x": 1}
     path.write_bytes(good)

@@ -395,7 +395,7 @@ def test_damage_is_told_with_its_offset_and_the_cursor_stays(parts: Writer) -> N
     fd = parts.disk.open(path, write=True)
     reader = parts.cursor()
     assert reader.read() == parts.records()[:3]
-    parts.disk.write(fd, b"?", 8)
+    parts.disk.write(fd, bytes([content[8] ^ 1]), 8)
     with pytest.raises(CorruptFile, match="offset 0: its header"):
         reader.read()
     parts.disk.write(fd, content, 0)
