@@ -173,8 +173,9 @@ class Connection:
 
     def batch(self, commands: tuple[Command | Get, ...]) -> list[Value]:
         """Do all commands or none, and return their results."""
-        # A Get is sent as a Command without its last fields, and read as one.
-        request = Batch(commands=commands, version=2)  # type: ignore[arg-type]
+        # A Get is sent as a Command without its last fields, and read as one: to decode it a
+        # request needs the type of what is read, and there is no second one for what is sent.
+        request = Batch(commands=commands, version=2)  # type: ignore[arg-type]  # the Gets in it
         results: list[Value] = self._do(request)
         return results
 

@@ -164,8 +164,7 @@ class Driver:
                 if thrown is not None:
                     step = steps.throw(thrown)
                 else:
-                    # mypy: a generator is begun with None, whatever it is sent later.
-                    step = steps.send(heard)  # type: ignore[arg-type]
+                    step = steps.send(heard)  # type: ignore[arg-type]  # None begins a generator
                 heard = thrown = None
                 heard = self._take(step)
             except StopIteration as end:

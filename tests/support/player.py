@@ -37,7 +37,10 @@ class Player:
         thrown: BaseException | None = None
         while True:
             try:
-                step = steps.send(heard) if thrown is None else steps.throw(thrown)  # type: ignore[arg-type]
+                if thrown is not None:
+                    step = steps.throw(thrown)
+                else:
+                    step = steps.send(heard)  # type: ignore[arg-type]  # None begins a generator
             except StopIteration as end:
                 result: T = end.value
                 return result

@@ -110,7 +110,7 @@ def _choose_selector() -> None:
 
     for name in ("EpollSelector", "PollSelector", "SelectSelector"):
         if hasattr(selectors, name):
-            selectors.DefaultSelector = getattr(selectors, name)  # type: ignore[misc]
+            selectors.DefaultSelector = getattr(selectors, name)  # type: ignore[misc]  # a class
             return
 
 

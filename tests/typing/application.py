@@ -90,7 +90,10 @@ def ways_to_a_client() -> None:
 
 
 def wrong(db: Root) -> None:
-    """What is not there, as it is misspelled or misplaced."""
+    """What is not there, as it is misspelled or misplaced.
+
+    Each line has to be an error: the checkers report a comment that ignores none.
+    """
     db.undoo()  # type: ignore[attr-defined]
     db["l"].apend(3)  # type: ignore[attr-defined]
     db["l"].undo()  # type: ignore[attr-defined]
